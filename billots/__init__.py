@@ -1,0 +1,1 @@
+"""Billots: digital cash without a blockchain."""

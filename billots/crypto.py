@@ -1,0 +1,232 @@
+"""Keys, signatures and hashes (DESIGN, section 3).
+
+PyNaCl (libsodium) signs and verifies everywhere, one signature at a time; the library
+``cryptography`` only reads and writes key files. Both are imported where they are used: a
+command that only hashes a key shouldn't wait for either to load twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from billots.errors import KeyFileError
+from billots.network import shown
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_PEM_BYTES_MAX = 16 * 1024
+
+
+def owner_id(public_key: bytes) -> str:
+    """The owner id of a raw 32-byte public key: its SHA-512, 128 hex digits."""
+    return hashlib.sha512(public_key).hexdigest()
+
+
+def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` (64 bytes) is one of `message` under the raw `public_key`.
+
+    The one function that decides this, everywhere. False also for keys and signatures of a
+    wrong length or form: a check that can't be made has failed.
+    """
+    from nacl.bindings import crypto_sign_open
+    from nacl.exceptions import CryptoError
+
+    if len(signature) != 64 or len(public_key) != 32:
+        return False
+    try:
+        crypto_sign_open(signature + message, public_key)
+    except CryptoError:
+        return False
+    return True
+
+
+class PrivateKey:
+    """An Ed25519 key that signs: an owner's or a server's."""
+
+    __slots__ = ("__dict__", "_secret", "public_key")
+
+    def __init__(self, seed: bytes) -> None:
+        """A key from its 32-byte seed."""
+        from nacl.bindings import crypto_sign_seed_keypair
+
+        self.public_key, self._secret = crypto_sign_seed_keypair(seed)
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """A new key from the system's randomness."""
+        return cls(os.urandom(32))
+
+    @classmethod
+    def load(cls, path: str | Path, passphrase: str | None = None) -> PrivateKey:
+        """Read a private key file (PEM); raises KeyFileError."""
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        pem = _read(path)
+        secret = passphrase.encode() if passphrase is not None else None
+        try:
+            key = serialization.load_pem_private_key(pem, secret)
+        except TypeError:
+            if passphrase is None:
+                raise KeyFileError(f"key file {shown(str(path), 200)} needs a passphrase") from None
+            return cls.load(path)  # a passphrase for a key that has none does no harm
+        except (ValueError, UnsupportedAlgorithm):
+            wrong = " or the passphrase is wrong" if passphrase is not None else ""
+            raise KeyFileError(
+                f"not a private key file: {shown(str(path), 200)}{wrong}",
+                "bwallet --genkeys FILE makes a key",
+            ) from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise KeyFileError(f"not an Ed25519 key: {shown(str(path), 200)}")
+        return cls(key.private_bytes_raw())
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 bytes that the key is made from; keep them secret."""
+        return self._secret[:32]
+
+    @cached_property
+    def public_hex(self) -> str:
+        """The raw public key, 64 hex digits."""
+        return self.public_key.hex()
+
+    @cached_property
+    def owner(self) -> str:
+        """The owner id of this key."""
+        return owner_id(self.public_key)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature of `message`."""
+        from nacl.bindings import crypto_sign
+
+        return crypto_sign(message, self._secret)[:64]
+
+    def save(self, path: str | Path, passphrase: str | None = None) -> None:
+        """Write `path` (0600) and `path`.pub, both new.
+
+        Raises KeyFileError if either exists: a key is never overwritten, for with it would go
+        the money.
+        """
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        key = Ed25519PrivateKey.from_private_bytes(self.seed)
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase is not None:
+            encryption = serialization.BestAvailableEncryption(passphrase.encode())
+        private_pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        )
+        public_pem = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        public_path = Path(f"{path}.pub")
+        if os.path.lexists(public_path):  # before the private one is there
+            raise _in_the_way(public_path)
+        _write_new(Path(path), private_pem, 0o600)
+        _write_new(public_path, public_pem, 0o644)
+
+
+def load_public_key(path: str | Path) -> bytes:
+    """The raw public key of a key file: of `path`.pub, else of the private key `path`.
+
+    Raises KeyFileError. For an owner id no passphrase is needed as long as the .pub is there.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    public_path = Path(f"{path}.pub")
+    if not public_path.exists():
+        return PrivateKey.load(path).public_key
+    try:
+        key = serialization.load_pem_public_key(_read(public_path))
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyFileError(f"not a public key file: {shown(str(public_path), 200)}") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyFileError(f"not an Ed25519 key: {shown(str(public_path), 200)}")
+    return _raw(key)
+
+
+def is_exposed(path: str | Path) -> bool:
+    """Whether other users of this machine may read a private key file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+class Crypto:
+    """The verbs of 2017 over the functions of this module, for scripts."""
+
+    @staticmethod
+    def generate_keys(path: str | Path = "key", passphrase: str | None = None) -> PrivateKey:
+        """Make a key and write it to `path` and `path`.pub; raises KeyFileError."""
+        key = PrivateKey.generate()
+        key.save(path, passphrase)
+        return key
+
+    @staticmethod
+    def hash(public_key: bytes) -> str:
+        """The owner id of a raw 32-byte public key."""
+        return owner_id(public_key)
+
+    @staticmethod
+    def sign(message: bytes, key: PrivateKey) -> bytes:
+        """The 64-byte signature of `message`."""
+        return key.sign(message)
+
+    @staticmethod
+    def verify_signed(message: bytes, signature: bytes, public_key: bytes) -> bool:
+        """Whether the signature is good."""
+        return verify(public_key, message, signature)
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes_raw()
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_PEM_BYTES_MAX)
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"no key file {shown(str(path), 200)}",
+            "bwallet --genkeys makes one, --keyfile names one",
+        ) from None
+    except OSError as error:
+        raise KeyFileError(
+            f"can't read key file {shown(str(path), 200)}: {error.strerror}"
+        ) from error
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:
+        raise _in_the_way(path) from None
+    except OSError as error:
+        raise KeyFileError(
+            f"can't write key file {shown(str(path), 200)}: {error.strerror}"
+        ) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _in_the_way(path: Path) -> KeyFileError:
+    return KeyFileError(
+        f"{shown(str(path), 200)} is already there and is never overwritten",
+        "bwallet --genkeys OTHERFILE makes a key beside it",
+    )

@@ -1,0 +1,1 @@
+"""Stores: the interface, and the engines behind it."""

@@ -1,0 +1,1 @@
+"""Keys of the test network, and commands that play with it."""
