@@ -64,13 +64,11 @@ def encode_frame(message: bytes, frame_bytes_max: int) -> bytes:
 def is_deeper(message: bytes, depth_max: int) -> bool:
     """Whether JSON text nests its arrays and objects deeper than `depth_max`.
 
-    Fast for honest text: everything but brackets is dropped in C, then innermost pairs are
-    taken off round by round. Brackets inside of strings are the only thing that can mislead
-    this, and only then are strings cut out first.
+    Fast: strings are cut out and everything but brackets is dropped in C, then innermost
+    pairs are taken off round by round. Strings have to go first: brackets in them can hide
+    depth (``["]",["]", … "["],"["]``) as well as feign it.
     """
     if message.count(b"[") + message.count(b"{") <= depth_max:
-        return False
-    if not _left_after(message.translate(None, _NOT_BRACKETS), depth_max):
         return False
     return _left_after(_without_strings(message).translate(None, _NOT_BRACKETS), depth_max)
 
@@ -80,7 +78,10 @@ def _left_after(brackets: bytes, rounds: int) -> bool:
         if not brackets:
             return False
         # Both kinds in one round: [] and {} side by side are at the same depth.
-        brackets = brackets.replace(b"[]", b"\0").replace(b"{}", b"\0").replace(b"\0", b"")
+        outer = brackets.replace(b"[]", b"\0").replace(b"{}", b"\0").replace(b"\0", b"")
+        if len(outer) == len(brackets):
+            return True  # unbalanced: no round will take more off
+        brackets = outer
     return bool(brackets)
 
 
