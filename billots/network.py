@@ -121,7 +121,7 @@ class Network:
 
         try:
             fields = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also a number of 5,000 digits
             raise NetworkFileError(f"network file is not TOML: {error}") from error
         return cls.from_fields(fields)
 
