@@ -13,8 +13,11 @@ from billots.network import shown
 DEFAULT_PORT = 7333
 HOSTS_MAX = 1000
 
+# A label that is empty or longer makes the resolver raise UnicodeError, which is no OSError.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME_LENGTH_MAX = 253
 _HOST = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?))"
+    rf"(?:\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))"
     r"(?::(?P<port>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?)?(?:#(?P<key>[0-9a-f]{64}))?",
     re.ASCII,
 )
@@ -93,6 +96,8 @@ def _parse(word: str) -> list[Host]:
             raise HostError(f"not an IPv6 address: {shown(word)}") from None
     else:
         address = match["name"].lower()
+        if len(address) > _NAME_LENGTH_MAX:
+            raise HostError(f"not a host: {shown(word)}")
     first = int(match["port"] or DEFAULT_PORT)
     last = int(match["last"] or first)
     if not 0 < first <= last <= 65535:
