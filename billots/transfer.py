@@ -50,13 +50,14 @@ class Transfer(Struct, frozen=True, dict=True):
         or an owner that isn't one.
         """
         check_owner_id(to)
-        ordered = tuple(sorted(rows, key=lambda row: network.check(row[0])))
+        pairs = [(billot, seq) for billot, seq in rows]
+        ordered = tuple(sorted(pairs, key=lambda row: network.check(row[0])))
         if not 1 <= len(ordered) <= ROWS_MAX:
             raise InputError(f"a transfer moves 1 to {ROWS_MAX} billots, not {len(ordered)}")
         if len({billot for billot, _ in ordered}) != len(ordered):
             raise InputError("a billot is named twice")
-        if not all(1 <= seq <= SEQ_MAX for _, seq in ordered):
-            raise InputError(f"a new seq is 1 to {SEQ_MAX}")
+        if not all(type(seq) is int and 1 <= seq <= SEQ_MAX for _, seq in ordered):
+            raise InputError(f"a new seq is a whole number from 1 to {SEQ_MAX}")
         signature = key.sign(signing_bytes(network.id, to, ordered)).hex()
         return cls(network.id, to, ordered, key.public_hex, signature)
 
@@ -106,8 +107,13 @@ def signing_bytes(network_id: str, to: str, rows: Iterable[tuple[str, int]]) -> 
 
 
 def conflict(first: Transfer, second: Transfer) -> list[tuple[str, int]]:
-    """The (id, seq) rows that two transfers of one owner move to different owners."""
-    if first.public_key != second.public_key or first.to == second.to:
+    """The (id, seq) rows that two transfers of one owner move to different owners.
+
+    None across networks: one key may well own a-1 on two of them.
+    """
+    if first.network != second.network or first.public_key != second.public_key:
+        return []
+    if first.to == second.to:
         return []
     both = set(first.billots) & set(second.billots)
     return sorted(both, key=lambda row: split_billot_id(row[0]))
