@@ -93,7 +93,7 @@ def count(
 
     A server that did not answer stays in n. `conflict` says that a verified pair of
     conflicting transfers is known at the highest seq; without one, f+1 servers that say
-    disputed are as good, for one of them is honest.
+    disputed there are as good, for one of them is honest. A server at a lower seq is behind.
     """
     needed = quorum.needed(n)
     by_vote: dict[tuple[int, Vote], list[Holding]] = {}
@@ -104,20 +104,21 @@ def count(
     most = best[0] if best else None
     if most is not None and len(best) >= needed:
         verdict = Verdict.NO_OWNER if most.status is Status.UNISSUED else Verdict.OWNER
-    elif conflict or _say_disputed(holdings.values()) > liars_max(n):
+    elif conflict or _say_disputed(list(holdings.values())) > liars_max(n):
         verdict = Verdict.DISPUTED
     else:
         verdict = Verdict.UNDECIDED
     return Tally(verdict, most, len(best), needed, n)
 
 
-def _weight(equal: list[Holding]) -> tuple[int, int, str]:
+def _weight(equal: list[Holding]) -> tuple[int, int, str, str]:
     # A tie goes to the newer seq, then to any fixed order, so that all who count agree.
-    return len(equal), equal[0].seq, equal[0].owner or ""
+    return len(equal), equal[0].seq, equal[0].owner or "", equal[0].sender or ""
 
 
-def _say_disputed(holdings: Iterable[Holding]) -> int:
-    return sum(holding.status is Status.DISPUTED for holding in holdings)
+def _say_disputed(holdings: list[Holding]) -> int:
+    highest = highest_seq(holdings)
+    return sum(h.status is Status.DISPUTED and h.seq == highest for h in holdings)
 
 
 def highest_seq(holdings: Iterable[Holding]) -> int:
