@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from billots.errors import KeyFileError
+from billots.errors import InputError, KeyFileError
 from billots.network import shown
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _PEM_BYTES_MAX = 16 * 1024
+_PASSPHRASE_BYTES_MAX = 1023  # OpenSSL's
 
 
 def owner_id(public_key: bytes) -> str:
@@ -70,7 +71,7 @@ class PrivateKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         pem = _read(path)
-        secret = passphrase.encode() if passphrase is not None else None
+        secret = passphrase.encode(errors="surrogateescape") if passphrase is not None else None
         try:
             key = serialization.load_pem_private_key(pem, secret)
         except TypeError:
@@ -112,7 +113,7 @@ class PrivateKey:
         """Write `path` (0600) and `path`.pub, both new.
 
         Raises KeyFileError if either exists: a key is never overwritten, for with it would go
-        the money.
+        the money. Raises InputError for a passphrase that can't be used.
         """
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -120,7 +121,7 @@ class PrivateKey:
         key = Ed25519PrivateKey.from_private_bytes(self.seed)
         encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if passphrase is not None:
-            encryption = serialization.BestAvailableEncryption(passphrase.encode())
+            encryption = serialization.BestAvailableEncryption(_passphrase_bytes(passphrase))
         private_pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
         )
@@ -144,7 +145,7 @@ def load_public_key(path: str | Path) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     public_path = Path(f"{path}.pub")
-    if not public_path.exists():
+    if not os.path.lexists(public_path):
         return PrivateKey.load(path).public_key
     try:
         key = serialization.load_pem_public_key(_read(public_path))
@@ -158,8 +159,8 @@ def load_public_key(path: str | Path) -> bytes:
 def is_exposed(path: str | Path) -> bool:
     """Whether other users of this machine may read a private key file."""
     try:
-        mode = os.stat(path).st_mode
-    except OSError:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
         return False
     return bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
@@ -196,17 +197,16 @@ def _raw(key: Ed25519PublicKey) -> bytes:
 
 def _read(path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return file.read(_PEM_BYTES_MAX)
     except FileNotFoundError:
         raise KeyFileError(
             f"no key file {shown(str(path), 200)}",
             "bwallet --genkeys makes one, --keyfile names one",
         ) from None
-    except OSError as error:
-        raise KeyFileError(
-            f"can't read key file {shown(str(path), 200)}: {error.strerror}"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        reason = getattr(error, "strerror", None) or error
+        raise KeyFileError(f"can't read key file {shown(str(path), 200)}: {reason}") from error
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
@@ -215,14 +215,30 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         descriptor = os.open(path, flags, mode)
     except FileExistsError:
         raise _in_the_way(path) from None
+    except (OSError, ValueError) as error:
+        raise _cant_write(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if not mode & 0o077:
+                os.fchmod(descriptor, mode)  # a umask of 0777 would leave it unreadable
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
     except OSError as error:
-        raise KeyFileError(
-            f"can't write key file {shown(str(path), 200)}: {error.strerror}"
-        ) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        path.unlink(missing_ok=True)  # we made it, and half a key is in everybody's way
+        raise _cant_write(path, error) from error
+
+
+def _cant_write(path: Path, error: Exception) -> KeyFileError:
+    reason = getattr(error, "strerror", None) or error
+    return KeyFileError(f"can't write key file {shown(str(path), 200)}: {reason}")
+
+
+def _passphrase_bytes(passphrase: str) -> bytes:
+    encoded = passphrase.encode(errors="surrogateescape")
+    if not 1 <= len(encoded) <= _PASSPHRASE_BYTES_MAX:
+        raise InputError(f"a passphrase has 1 to {_PASSPHRASE_BYTES_MAX} bytes")
+    return encoded
 
 
 def _in_the_way(path: Path) -> KeyFileError:
