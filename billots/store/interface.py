@@ -11,7 +11,7 @@ Reads never write. Whatever a read returns is on disk.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -42,7 +42,10 @@ class EntryRow(Struct, frozen=True, gc=False):
 
 
 class NewEntry(Struct, frozen=True):
-    """An entry to write. `rows` are those rows of the transfer that are taken or adopted."""
+    """An entry to write.
+
+    `rows` are those rows of the transfer that are taken or adopted, in the transfer's order.
+    """
 
     lsn: int
     transfer: Transfer
@@ -71,7 +74,8 @@ class Batch(Struct):
     """Changes that become durable together or not at all.
 
     `unsettled[lsn]` is the whole set of that entry's billots that aren't settled, with their
-    statuses, in place of what was there; empty means that all are settled.
+    statuses, in place of what was there; empty means that all are settled. An empty value in
+    `meta` removes the name.
     """
 
     entries: list[NewEntry]

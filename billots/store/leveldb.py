@@ -1,0 +1,241 @@
+"""The store on disk: LevelDB, embedded. The only module that knows plyvel.
+
+A store is a folder of LevelDB's with one file more, `MARKER`: LevelDB drops files into any
+folder that it is asked to open, so who is about to open one looks for the marker first.
+"""
+
+# ruff: noqa: D102 -- told where the method is declared
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from billots.errors import StoreDamaged, StoreError, StoreFailed, StoreForeign, StoreLocked
+from billots.network import Network, shown
+from billots.store.keyvalue import Engine, KeyValueStore, View
+
+if sys.version_info >= (3, 12):
+    import plyvel_next as plyvel
+else:
+    import plyvel
+
+MARKER = "BILLOTS"
+_READY = b"billots store 1\n"
+_STARTED = b"billots store 1, not yet made\n"
+
+# A server at rest has 50 MB in all, most of it Python's. Tables are mapped into memory, so
+# their number counts as well.
+_OPTIONS = {
+    "paranoid_checks": True,
+    "write_buffer_size": 4 * 1024 * 1024,
+    "lru_cache_size": 4 * 1024 * 1024,
+    "bloom_filter_bits": 10,
+    "max_open_files": 256,
+    "compression": "snappy",
+}
+
+
+def open_leveldb(path: str | os.PathLike[str], network: Network, *, create: bool) -> KeyValueStore:
+    """Open the store in the folder `path`; see billots.store.open_store."""
+    folder = Path(path)
+    fresh = _prepare(folder, create=create)
+    engine = LevelDB(folder, create=fresh)
+    try:
+        store = KeyValueStore(engine, network, fresh=fresh)
+        if fresh:
+            _finish(folder)
+    except OSError as error:
+        engine.close()
+        raise _unusable(folder, error) from error
+    except BaseException:
+        engine.close()
+        raise
+    return store
+
+
+class LevelDB(Engine):
+    """One open database."""
+
+    def __init__(self, folder: Path, *, create: bool) -> None:
+        self._name = shown(str(folder), 200)
+        try:
+            self._db = plyvel.DB(str(folder), create_if_missing=create, **_OPTIONS)
+        except plyvel.Error as error:
+            raise self._open_error(error) from error
+
+    def view(self) -> View:
+        try:
+            return _Snapshot(self, self._db.snapshot())
+        except RuntimeError as error:
+            raise self.read_error(error) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise self.read_error(error) from error
+        return value
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        try:
+            with self._db.write_batch(transaction=True, sync=True) as batch:
+                for key, value in changes.items():
+                    if value is None:
+                        batch.delete(key)
+                    else:
+                        batch.put(key, value)
+        except plyvel.Error as error:
+            full = _reason_is(error, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            raise StoreFailed(
+                f"can't write to store {self._name}: {_reason(error)}",
+                "make space on the disk, then start again" if full else None,
+            ) from error
+        except RuntimeError as error:
+            raise self.read_error(error) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def read_error(self, error: Exception) -> StoreError:
+        """What an error of plyvel's means for a read."""
+        if isinstance(error, RuntimeError):  # plyvel's word for a closed database
+            return StoreError(f"store {self._name} is closed")
+        return StoreDamaged(f"can't read store {self._name}: {_reason(error)}")
+
+    def _open_error(self, error: Exception) -> StoreError:
+        text = _text(error)
+        if "/LOCK: " in text and (
+            "already held" in text or _reason_is(error, errno.EAGAIN, errno.EACCES)
+        ):
+            return StoreLocked(
+                f"store {self._name} is open in another process",
+                "stop the other server, or name another --prefix",
+            )
+        if isinstance(error, plyvel.IOError):
+            return StoreError(f"can't open store {self._name}: {_reason(error)}")
+        return StoreDamaged(f"store {self._name} is damaged: {_reason(error)}")
+
+
+class _Snapshot:
+    """A snapshot of LevelDB's, with errors of ours."""
+
+    def __init__(self, engine: LevelDB, snapshot: Any) -> None:
+        self._engine = engine
+        self._snapshot = snapshot
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._snapshot.close()
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._snapshot.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._engine.read_error(error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from self._snapshot.iterator(start=start, stop=stop, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._engine.read_error(error) from error
+
+    def last(self, start: bytes, stop: bytes) -> bytes | None:
+        try:
+            keys = self._snapshot.iterator(
+                start=start, stop=stop, reverse=True, include_value=False, verify_checksums=True
+            )
+            key: bytes | None = next(keys, None)
+        except (plyvel.Error, RuntimeError) as error:
+            raise self._engine.read_error(error) from error
+        return key
+
+
+def _prepare(folder: Path, *, create: bool) -> bool:
+    """Make sure that `folder` is ours; whether the database in it is still to be made."""
+    marker = folder / MARKER
+    try:
+        if marker.exists():
+            return _is_unfinished(folder, marker.read_bytes())
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StoreForeign(
+                f"{shown(str(folder), 200)} is there already and is no billots store",
+                "name another --prefix",
+            )
+        if not create:
+            raise StoreError(f"there is no store {shown(str(folder), 200)}")
+        if not folder.exists():
+            folder.mkdir(mode=0o700)  # it will hold the server's key
+            _sync_folder(folder.absolute().parent)
+        _write_synced(marker, _STARTED)
+        _sync_folder(folder)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    return True
+
+
+def _is_unfinished(folder: Path, mark: bytes) -> bool:
+    if mark in (_STARTED, b""):
+        return True
+    if mark != _READY:
+        raise StoreForeign(
+            f"store {shown(str(folder), 200)} was written by another version of this program"
+        )
+    return False
+
+
+def _finish(folder: Path) -> None:
+    """From now on an empty database is a damaged one, not one to be made."""
+    beside = folder / f"{MARKER}.new"
+    _write_synced(beside, _READY)
+    beside.replace(folder / MARKER)
+    _sync_folder(folder)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(folder: Path, error: OSError) -> StoreError:
+    hints = {
+        errno.ENOENT: f"make the folder {shown(str(folder.parent), 200)} first",
+        errno.EACCES: "name a --data-dir that you may write to",
+        errno.EROFS: "name a --data-dir that you may write to",
+        errno.ENOSPC: "make space on the disk, then start again",
+    }
+    reason = (error.strerror or str(error)).lower()
+    return StoreError(
+        f"can't open store {shown(str(folder), 200)}: {reason}", hints.get(error.errno or 0)
+    )
+
+
+def _text(error: Exception) -> str:
+    """LevelDB says what is wrong in bytes: `IO error: <file>: <reason>`."""
+    first = error.args[0] if error.args else ""
+    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+
+
+def _reason(error: Exception) -> str:
+    reason = _text(error).rpartition(": ")[2].lower()
+    return shown(reason, 200)
+
+
+def _reason_is(error: Exception, *numbers: int) -> bool:
+    return _reason(error) in {os.strerror(number).lower() for number in numbers}
