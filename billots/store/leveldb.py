@@ -107,10 +107,7 @@ class LevelDB(Engine):
         return StoreDamaged(f"can't read store {self._name}: {_reason(error)}")
 
     def _open_error(self, error: Exception) -> StoreError:
-        text = _text(error)
-        if "/LOCK: " in text and (
-            "already held" in text or _reason_is(error, errno.EAGAIN, errno.EACCES)
-        ):
+        if _text(error).startswith("IO error: lock "):
             return StoreLocked(
                 f"store {self._name} is open in another process",
                 "stop the other server, or name another --prefix",
