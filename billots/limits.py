@@ -33,7 +33,7 @@ class Limits:
     pending_max: int = 4096
     pending_per_connection_max: int = 256
     pending_s: float = 5.0
-    seen_max: int = 65536
+    seen_max: int = 32768
     hosts_max: int = 1000
     list_max: int = 1000
     changes_max: int = 256
@@ -42,7 +42,7 @@ class Limits:
     """How long a body may take from its own server before others are asked."""
     feed_every_s: float = 0.05
     votes_per_peer_max: int = 100_000
-    bodies_max: int = 65536
+    bodies_max: int = 8192
     dial_first_s: float = 0.05
     dial_max_s: float = 5.0
     dial_timeout_s: float = 3.0

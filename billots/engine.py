@@ -1,0 +1,106 @@
+"""Rounds of a node, driven by asyncio: verified off the loop, committed off the loop.
+
+What arrives while one round is on its way waits and makes up the next, so groups fill under
+load and nobody waits when idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from billots.crypto import verify
+from billots.node import Node
+from billots.node.work import Check
+from billots.store.interface import Batch
+
+INLINE_CHECKS_MAX = 2
+"""So few checks take less time than a thread takes to hand them over."""
+
+
+class Engine:
+    """Runs one node's rounds. `flush` is called when the node has something to send."""
+
+    def __init__(self, node: Node, flush: Callable[[], None]) -> None:
+        self._node = node
+        self._flush = flush
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._threads = os.cpu_count() or 1
+        self._checkers = ThreadPoolExecutor(self._threads, "billots-check")
+        self._writer = ThreadPoolExecutor(1, "billots-write")
+
+    def wake(self) -> None:
+        """Something arrived."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run rounds until `stop`; raises StoreFailed when the store can't be written.
+
+        Nothing of a failed round is said: those who asked hear `store_failed`.
+        """
+        node, loop = self._node, asyncio.get_running_loop()
+        try:
+            while not self._stopping or node.has_work:
+                await self._until_due()
+                node.tick(loop.time())
+                if node.has_work or node.flush_due:
+                    await self._round()
+                node.pump()
+                self._flush()
+                if node.lagging:
+                    await asyncio.sleep(0)  # let others in between two pages
+                    self._wake.set()
+            await self._commit(node.stopping())
+        finally:
+            self._checkers.shutdown(wait=False, cancel_futures=True)
+            self._writer.shutdown(wait=True)
+
+    def stop(self) -> None:
+        """Finish what was begun, flush, and let `run` return."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _until_due(self) -> None:
+        at = self._node.next_at
+        if at is None or self._wake.is_set():
+            await self._wake.wait()
+        else:
+            timer = asyncio.get_running_loop().call_at(at, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+        self._wake.clear()
+
+    async def _round(self) -> None:
+        node, loop = self._node, asyncio.get_running_loop()
+        results = await self._verify(node.checks())
+        batch = node.judge(results, loop.time())
+        try:
+            await self._commit(batch)
+        except BaseException:
+            node.failed()
+            self._flush()
+            raise
+        node.committed(loop.time(), written=batch is not None)
+
+    async def _verify(self, checks: Sequence[Check]) -> list[bool]:
+        if len(checks) <= INLINE_CHECKS_MAX:
+            return [verify(*check) for check in checks]
+        loop = asyncio.get_running_loop()
+        size = -(-len(checks) // self._threads)
+        parts = [checks[start : start + size] for start in range(0, len(checks), size)]
+        jobs = [loop.run_in_executor(self._checkers, _verify_all, part) for part in parts]
+        return [held for part in await asyncio.gather(*jobs) for held in part]
+
+    async def _commit(self, batch: Batch | None) -> None:
+        if batch is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._node.ledger.store.commit, batch)
+
+
+def _verify_all(checks: Sequence[Check]) -> list[bool]:
+    return [verify(*check) for check in checks]

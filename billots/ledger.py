@@ -1,0 +1,291 @@
+"""Who owns what, and which transfers may change it: the table of DESIGN section 5.
+
+This is the only code that changes an owner in a server. It works in *rounds*: judgements and
+changes of a round see each other; nobody outside sees them before the round's batch is on
+disk. There is no await in here, so nothing comes between a check and its write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from billots.holding import Holding, Status
+from billots.network import Network
+from billots.store.interface import Batch, EntryRow, Moved, NewEntry, Store
+from billots.transfer import Transfer
+
+
+class Outcome(Enum):
+    """What the table says of one row of a transfer."""
+
+    TAKE = "take"
+    SAME = "same"
+    CONFLICT = "conflict"
+    STALE = "stale_seq"
+    BEHIND = "behind"
+    NOT_OWNER = "not_owner"
+    NOT_SETTLED = "not_settled"
+    CONTESTED = "contested_billot"
+    DISPUTED = "disputed_billot"
+    UNISSUED = "unissued_billot"
+
+
+_NOT_SPENDABLE = {
+    Status.HELD: Outcome.NOT_SETTLED,
+    Status.CONTESTED: Outcome.CONTESTED,
+    Status.DISPUTED: Outcome.DISPUTED,
+}
+
+
+class _Fresh(Struct):
+    """A change of this round, and what stood before the round."""
+
+    moved: Moved
+    before: Moved | None
+    before_status: Status
+
+
+class Ledger:
+    """The holdings of one server. `alone`: it trusts nobody, so all it takes is settled."""
+
+    def __init__(self, network: Network, store: Store, *, alone: bool) -> None:
+        self.network = network
+        self.store = store
+        self.alone = alone
+        self.lsn = store.last_lsn
+        self.moved_count = int(store.meta("moved") or b"0")
+        self._unsettled: dict[int, dict[str, Status]] = store.unsettled()
+        self._status: dict[str, Status] = {
+            billot: status for rows in self._unsettled.values() for billot, status in rows.items()
+        }
+        self._fresh: dict[str, _Fresh] = {}
+        self._batch = Batch.empty()
+
+    # -- what is ------------------------------------------------------------------------------
+
+    def holdings(self, billots: Sequence[str]) -> list[Holding]:
+        """What may be said of these billots: only what is on disk."""
+        moved = self.store.moved(billots)
+        return [
+            self._holding(billot, record, self._status.get(billot, Status.SETTLED))
+            if billot not in self._fresh
+            else self._before(billot)
+            for billot, record in zip(billots, moved, strict=True)
+        ]
+
+    def _before(self, billot: str) -> Holding:
+        fresh = self._fresh[billot]
+        return self._holding(billot, fresh.before, fresh.before_status)
+
+    def _holding(self, billot: str, moved: Moved | None, status: Status) -> Holding:
+        if moved is not None:
+            return Holding(moved.seq, moved.sender, moved.owner, status)
+        owner = self.network.first_owner(billot)
+        return Holding(0, None, owner, Status.UNISSUED if owner is None else Status.SETTLED)
+
+    def _moved(self, billot: str) -> Moved | None:
+        """The record as this round sees it."""
+        fresh = self._fresh.get(billot)
+        return fresh.moved if fresh is not None else self.store.moved((billot,))[0]
+
+    def present(self, billot: str) -> Holding:
+        """A holding as this round sees it: for judging, not for saying."""
+        return self._holding(billot, self._moved(billot), self.status(billot))
+
+    def status(self, billot: str) -> Status:
+        """How far the present holding of a moved billot has got."""
+        return self._status.get(billot, Status.SETTLED)
+
+    def touched(self, rows: Sequence[tuple[str, int]]) -> bool:
+        """Whether this round has moved one of these billots."""
+        return bool(self._fresh) and any(billot in self._fresh for billot, _ in rows)
+
+    @property
+    def unsettled_billots(self) -> list[str]:
+        """All billots that are held, contested or disputed."""
+        return list(self._status)
+
+    # -- the table ----------------------------------------------------------------------------
+
+    def judge(self, transfer: Transfer) -> list[Outcome]:
+        """What the table says of each row. Changes nothing."""
+        billots = [billot for billot, _ in transfer.billots]
+        records = self.store.moved(billots)
+        if self._fresh:
+            for index, billot in enumerate(billots):
+                fresh = self._fresh.get(billot)
+                if fresh is not None:
+                    records[index] = fresh.moved
+        sender, to = transfer.sender, transfer.to
+        return [
+            self._judge_row(billot, seq, sender, to, record)
+            for (billot, seq), record in zip(transfer.billots, records, strict=True)
+        ]
+
+    def _judge_row(
+        self, billot: str, seq: int, sender: str, to: str, moved: Moved | None
+    ) -> Outcome:
+        if moved is None:
+            at, before, owner = 0, None, self.network.first_owner(billot)
+        else:
+            at, before, owner = moved.seq, moved.sender, moved.owner
+        if owner is None:
+            return Outcome.UNISSUED
+        if seq == at + 1:
+            if sender != owner:
+                return Outcome.NOT_OWNER
+            return _NOT_SPENDABLE.get(self.status(billot), Outcome.TAKE)
+        if seq == at:
+            if sender != before:
+                return Outcome.NOT_OWNER
+            return Outcome.SAME if to == owner else Outcome.CONFLICT
+        return Outcome.STALE if seq < at else Outcome.BEHIND
+
+    # -- changes of this round ----------------------------------------------------------------
+
+    def take(self, transfer: Transfer, billots: Sequence[str], *, here: bool) -> NewEntry:
+        """Take these rows of a transfer, each judged `TAKE` in this round.
+
+        `here`: a wallet brought it to this server.
+        """
+        seqs = dict(transfer.billots)
+        rows: list[EntryRow] = []
+        for billot in billots:
+            before = self._moved(billot)
+            seq = seqs[billot]
+            assert seq == (before.seq if before is not None else 0) + 1, "seq rises by one"
+            assert billot not in self._status, "only settled billots are spent"
+            rows.append(EntryRow(billot, seq, before))
+        entry = self._enter(transfer, tuple(rows), here=here, adopted=False)
+        if not self.alone:
+            self._set_unsettled(entry.lsn, dict.fromkeys(billots, Status.HELD))
+            for billot in billots:
+                self._status[billot] = Status.HELD
+        return entry
+
+    def adopt(self, transfer: Transfer, billot: str) -> NewEntry:
+        """Adopt one row of a transfer that a quorum is known to have voted for: settled.
+
+        Only upwards: from a lower seq, or from an unsettled holding at the same seq.
+        """
+        seq = dict(transfer.billots)[billot]
+        before = self._moved(billot)
+        at = before.seq if before is not None else 0
+        assert seq > at or (seq == at and billot in self._status), "seq never falls"
+        entry = self._enter(transfer, (EntryRow(billot, seq, before),), here=False, adopted=True)
+        if before is not None:
+            self._drop_status(billot, before.lsn)
+        return entry
+
+    def _enter(
+        self, transfer: Transfer, rows: tuple[EntryRow, ...], *, here: bool, adopted: bool
+    ) -> NewEntry:
+        self.lsn += 1
+        entry = NewEntry(self.lsn, transfer, rows, adopted, here)
+        self._batch.entries.append(entry)
+        sender, to = transfer.sender, transfer.to
+        for row in rows:
+            known = self._fresh.get(row.billot)
+            before, status = (
+                (row.before, self.status(row.billot))
+                if known is None
+                else (known.before, known.before_status)
+            )
+            moved = Moved(row.seq, sender, to, entry.lsn)
+            self._fresh[row.billot] = _Fresh(moved, before, status)
+            self.moved_count += row.before is None
+        return entry
+
+    def settle(self, billot: str) -> None:
+        """A quorum has our holding: it may be spent. The mark rides along with a later batch."""
+        moved = self._moved(billot)
+        assert moved is not None, "what never moved is settled"
+        self._drop_status(billot, moved.lsn)
+
+    def contest(self, billot: str) -> None:
+        """A conflict with our holding is proven. A settled holding stands."""
+        moved = self._moved(billot)
+        if moved is not None and self._status.get(billot) is Status.HELD:
+            self._status[billot] = Status.CONTESTED
+            self._set_unsettled(moved.lsn, {**self._unsettled[moved.lsn], billot: Status.CONTESTED})
+
+    def _drop_status(self, billot: str, lsn: int) -> None:
+        if self._status.pop(billot, None) is not None:
+            rows = self._unsettled[lsn]
+            self._set_unsettled(lsn, {b: status for b, status in rows.items() if b != billot})
+
+    def _set_unsettled(self, lsn: int, rows: dict[str, Status]) -> None:
+        if rows:
+            self._unsettled[lsn] = rows
+        else:
+            self._unsettled.pop(lsn, None)
+        self._batch.unsettled[lsn] = rows
+
+    # -- conflicts ----------------------------------------------------------------------------
+
+    def taken(self, billot: str) -> Transfer | None:
+        """The transfer that moved a billot last, as this round sees it."""
+        fresh = self._fresh.get(billot)
+        moved = fresh.moved if fresh is not None else self.store.moved((billot,))[0]
+        if moved is None:
+            return None
+        for entry in self._batch.entries:
+            if entry.lsn == moved.lsn:
+                return entry.transfer
+        kept = self.store.entry(moved.lsn)
+        return None if kept is None else kept.transfer
+
+    def proof(self, billot: str) -> Transfer | None:
+        """The transfer behind what may be said of a billot: only what is on disk."""
+        fresh = self._fresh.get(billot)
+        moved = fresh.before if fresh is not None else self.store.moved((billot,))[0]
+        entry = None if moved is None else self.store.entry(moved.lsn)
+        return None if entry is None else entry.transfer
+
+    def evidence(self, billot: str) -> tuple[Transfer, Transfer] | None:
+        """The pair kept for a billot."""
+        return self._batch.evidence.get(billot) or self.store.evidence(billot)
+
+    def keep_evidence(self, billot: str, first: Transfer, second: Transfer) -> bool:
+        """Keep a verified pair, one per billot, that of the newest seq; False if it is no news."""
+        kept = self.evidence(billot)
+        seq = dict(first.billots)[billot]
+        if kept is not None and dict(kept[0].billots)[billot] >= seq:
+            return False
+        self._batch.evidence[billot] = (first, second)
+        return True
+
+    # -- the round's end ----------------------------------------------------------------------
+
+    def put_meta(self, name: str, value: bytes) -> None:
+        """A small named value to write with the next batch."""
+        self._batch.meta[name] = value
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something waits for the disk that must be there before anything is said."""
+        return bool(self._batch.entries or self._batch.evidence)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything at all waits to be written."""
+        return bool(self._batch)
+
+    def batch(self) -> Batch:
+        """All changes since the last batch, for the store to commit.
+
+        Call `committed` once they are on disk; until then nothing else may be changed.
+        """
+        if self._batch.entries:
+            self._batch.meta["moved"] = b"%d" % self.moved_count
+        return self._batch
+
+    def committed(self) -> list[NewEntry]:
+        """The batch is on disk: it may be said. Returns its entries."""
+        entries = self._batch.entries
+        self._batch = Batch.empty()
+        self._fresh.clear()
+        return entries

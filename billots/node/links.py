@@ -1,0 +1,267 @@
+"""Links to trusted servers: who they are, their feeds, and what we ask of them (section 8).
+
+The driver dials; here is what is said on such a connection: `info` to learn whose it is,
+`subscribe` from the last lsn that we had of it, then its feed, and `fetch` for bodies.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from billots.errors import InputError
+from billots.feed import FeedBatch
+from billots.jsonrpc import Incoming, call, decode_incoming
+from billots.messages import (
+    PROTOCOL,
+    Announce,
+    Cursor,
+    Fetch,
+    Fetched,
+    Info,
+    Pair,
+    SendTransfer,
+    Subscribe,
+    Subscribed,
+)
+from billots.network import shown
+from billots.node.peers import Link
+from billots.node.work import BodiesWork, FeedWork, PairWork
+from billots.transfer import Transfer
+
+if TYPE_CHECKING:
+    from billots.node.node import Node
+
+log = logging.getLogger("billots.links")
+
+_BACKLOG_MAX = 8
+_WANTED_MAX = 4096
+_DECODE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+class Links:
+    """All links of a node. One link's trouble ends that link and nothing else."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._links: dict[int, Link] = {}
+        self._noted: dict[str, int] = {}
+        self._next_call = 1
+
+    # -- connections --------------------------------------------------------------------------
+
+    def opened(self, conn: int, index: int) -> None:
+        """The driver reached the trusted server number `index`."""
+        link = self._links[conn] = Link(index, conn)
+        self._call(link, "info", None)
+
+    def closed(self, conn: int) -> None:
+        """A link ended; the driver dials again."""
+        link = self._links.pop(conn, None)
+        if link is not None and link.up:
+            log.info("link to %s ended", self._place(link))
+
+    def busy(self, conn: int) -> bool:
+        """Whether to stop reading a link until what it brought has been dealt with."""
+        link = self._links.get(conn)
+        crowded = len(self._node.rounds.wanted) > _WANTED_MAX
+        return link is not None and (link.backlog >= _BACKLOG_MAX or crowded)
+
+    def is_up(self, conn: int) -> bool:
+        """Whether this link got as far as following the feed."""
+        link = self._links.get(conn)
+        return link is not None and link.up
+
+    @property
+    def up_count(self) -> int:
+        """How many trusted servers' feeds we follow."""
+        return sum(link.up for link in self._links.values())
+
+    def down_with(self, key: str) -> set[int]:
+        """Places in the list of servers with this key that we are not linked to."""
+        linked = {link.index for link in self._links.values()}
+        entries = enumerate(self._node.trust.entries)
+        return {i for i, entry in entries if entry.key == key and i not in linked}
+
+    def misbehaved(self, conn: int, what: str) -> None:
+        """A link brought something that no honest server sends: hang up."""
+        link = self._links.get(conn)
+        if link is not None:
+            log.warning("%s sent %s; hanging up", self._place(link), what)
+            self._node.hangups.add(conn)
+
+    def _place(self, link: Link) -> str:
+        return self._node.trust.entries[link.index].host.place
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def received(self, conn: int, frames: Sequence[bytes]) -> None:
+        """Frames arrived on a link."""
+        link = self._links.get(conn)
+        for frame in frames:
+            if link is None or conn in self._node.hangups:
+                return
+            try:
+                self._incoming(link, decode_incoming(frame))
+            except _DECODE_ERRORS:
+                self.misbehaved(conn, "a message of another shape")
+            except InputError as error:
+                self.misbehaved(conn, f"a malformed message ({shown(str(error), 80)})")
+
+    def _incoming(self, link: Link, incoming: Incoming) -> None:
+        if isinstance(incoming.method, str):
+            self._notified(link, incoming.method, incoming.params)
+            return
+        what = link.calls.pop(incoming.id, None) if isinstance(incoming.id, int) else None
+        result = incoming.result
+        if what is None or not bytes(result):
+            if what in ("info", "subscribe"):
+                self.misbehaved(link.id, f"an error to {what}")
+        elif what == "info":
+            self._identified(link, msgspec.json.decode(result, type=Info))
+        elif what == "subscribe":
+            self._subscribed(link, msgspec.json.decode(result, type=Subscribed))
+        elif what == "fetch":
+            fetched = msgspec.json.decode(result, type=Fetched)
+            bodies = [transfer for transfer in fetched.transfers if self._sound(transfer)]
+            self._node.rounds.add(BodiesWork(link.id, bodies))
+
+    def _notified(self, link: Link, method: str, params: msgspec.Raw) -> None:
+        if method == "feed" and link.key is not None:
+            self._feed(link, msgspec.json.decode(params, type=FeedBatch))
+        elif method == "conflict":
+            pair = msgspec.json.decode(params, type=Pair)
+            if self._sound(pair.first) and self._sound(pair.second):
+                work = PairWork(None, link.id, pair.first, pair.second, here=False)
+                self._node.rounds.add(work)
+
+    def _identified(self, link: Link, info: Info) -> None:
+        """The server said who it is. A signature on its feed will have to prove it."""
+        node, entry = self._node, self._node.trust.entries[link.index]
+        place = entry.host.place
+        if info.network.id != node.network.id or info.protocol != PROTOCOL:
+            log.error("%s serves another network or protocol; not trusted", place)
+            node.hangups.add(link.id)
+            return
+        known = entry.host.key or self._remembered(link.index)
+        if known is not None and known != info.server:
+            log.error(
+                "%s shows another key than the one known for it; its votes do not count "
+                "(if it was set up anew, trust it as %s#%s)",
+                place,
+                place,
+                info.server,
+            )
+            node.hangups.add(link.id)
+            return
+        replaced = node.trust.learn(link.index, info.server)
+        if replaced is not None:
+            node.rounds.votes.forget(replaced)
+        if entry.own:
+            log.info("%s is this server itself", place)
+            node.hangups.add(link.id)
+        else:
+            link.key = info.server
+            self._remember(link.index, info.server)
+            me, since = node.key.public_hex, Cursor(info.server, self._cursor(info.server))
+            self._call(link, "subscribe", Subscribe(since, me))
+        node.rounds.recount()
+
+    def _subscribed(self, link: Link, subscribed: Subscribed) -> None:
+        link.up = True
+        log.info(
+            "following %s from lsn %d to %d",
+            self._place(link),
+            self._cursor(link.key or ""),
+            subscribed.lsn,
+        )
+        if self._node.settings.port:
+            announce = Announce(self._node.settings.port, self._node.key.public_hex)
+            self._call(link, "announce", announce)
+
+    def _feed(self, link: Link, batch: FeedBatch) -> None:
+        if batch.server != link.key or not batch.rows:
+            raise InputError("a feed of another server")
+        check = batch.check_arguments(self._node.network.id)
+        if check is None:
+            raise InputError("a feed batch with another root")
+        rows = batch.parsed()
+        bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
+        link.backlog += 1
+        self._node.rounds.add(FeedWork(batch.server, link.id, batch, rows, check, bodies))
+
+    def dealt_with(self, conn: int) -> None:
+        """A feed batch of this link was judged."""
+        link = self._links.get(conn)
+        if link is not None and link.backlog:
+            link.backlog -= 1
+
+    def _sound(self, transfer: Transfer) -> bool:
+        """Whether a body that came along is one of this network, well formed."""
+        try:
+            transfer.check(self._node.network)
+        except InputError:
+            return False
+        return transfer.network == self._node.network.id
+
+    # -- what we ask --------------------------------------------------------------------------
+
+    def _call(self, link: Link, method: str, params: msgspec.Struct | None) -> None:
+        number, self._next_call = self._next_call, self._next_call + 1
+        link.calls[number] = method
+        self._node.send(link.id, call(number, method, params))
+
+    def fetch(self, now: float) -> None:
+        """Ask for bodies that are overdue."""
+        by_key = {link.key: link for link in self._links.values() if link.up and link.key}
+        wanted, votes = self._node.rounds.wanted, self._node.rounds.votes
+        asks, given_up = wanted.due(now, by_key, self._node.limits.fetch_max)
+        for voter, transfer_ids in asks.items():
+            self._call(by_key[voter], "fetch", Fetch(tuple(transfer_ids)))
+        for named in given_up:
+            for voter, rows in named.items():
+                for row in rows:
+                    votes.release(voter, row.lsn)
+
+    def submit(self, transfer: Transfer, followers: set[str | None]) -> None:
+        """Send a transfer that a wallet brought to those trusted servers that don't follow us."""
+        for link in self._links.values():
+            if link.up and link.key not in followers and len(link.calls) < 256:
+                self._call(link, "transfer", SendTransfer.of(transfer))
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def newest(self, key: str) -> FeedBatch | None:
+        """The newest feed batch that we have of a server."""
+        newest = self._node.rounds.newest
+        if key not in newest:
+            kept = self._node.ledger.store.meta(f"newest/{key}")
+            if kept is not None:
+                newest[key] = msgspec.json.decode(kept, type=FeedBatch)
+        return newest.get(key)
+
+    def _cursor(self, key: str) -> int:
+        kept = self._node.ledger.store.meta(f"cursor/{key}")
+        return max(int(kept or b"0"), self._node.rounds.votes.newest(key))
+
+    def note_cursors(self) -> None:
+        """Write down how far each feed is dealt with, beside what it settled."""
+        for key, batch in self._node.rounds.newest.items():
+            cursor = self._node.rounds.votes.cursor(key)
+            if cursor > self._noted.get(key, 0):
+                self._noted[key] = cursor
+                self._node.ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
+                self._node.ledger.put_meta(f"newest/{key}", msgspec.json.encode(batch))
+
+    def _remembered(self, index: int) -> str | None:
+        host = self._node.trust.entries[index].host
+        kept = None if host.loopback else self._node.ledger.store.meta(f"known/{host.place}")
+        return None if kept is None else kept.decode()
+
+    def _remember(self, index: int, key: str) -> None:
+        host = self._node.trust.entries[index].host
+        if not host.loopback and host.key is None and self._remembered(index) is None:
+            self._node.ledger.put_meta(f"known/{host.place}", key.encode())

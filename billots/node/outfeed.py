@@ -1,0 +1,141 @@
+"""Our own feed: what was taken, signed in batches, for those who subscribed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from billots.crypto import PrivateKey
+from billots.feed import ROWS_MAX, AdoptedRow, FeedBatch, FeedRow, TransferRow
+from billots.jsonrpc import encode, notification
+from billots.store.interface import Entry, NewEntry
+from billots.transfer import Transfer
+
+_ENVELOPE_BYTES = 1024
+
+
+class Line(Struct, frozen=True):
+    """One row to come, with the transfer's body if it travels along, and where it came from."""
+
+    row: FeedRow
+    body: bytes | None = None
+    source: int | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """What it takes of a frame, at most."""
+        return len(self.row.text) + 4 + (len(self.body) + 1 if self.body is not None else 0)
+
+
+class Signed(Struct, frozen=True):
+    """A signed batch; `after` is the lsn before its first row."""
+
+    after: int
+    last: int
+    batch: FeedBatch
+    lines: tuple[Line, ...]
+
+    def frame(self, conn: int | None = None) -> bytes:
+        """The notification that carries it; nothing goes back to `conn` that came from there."""
+        bodies = [line.body for line in self.lines if line.body is not None and line.source != conn]
+        head = encode(
+            FeedBatch(self.batch.server, self.batch.rows, self.batch.root, self.batch.signature)
+        )
+        return notification(
+            "feed", head.replace(b'"transfers":[]', b'"transfers":[%s]' % b",".join(bodies))
+        )
+
+
+class OutFeed:
+    """Collects rows and signs them: at once when idle, then at most every `feed_every_s`."""
+
+    def __init__(
+        self,
+        network_id: str,
+        key: PrivateKey,
+        lsn: int,
+        *,
+        feed_every_s: float,
+        frame_bytes_max: int,
+    ) -> None:
+        self.position = lsn
+        """The lsn of the last row that was signed for those who follow live."""
+        self.newest: FeedBatch | None = None
+        self._network_id = network_id
+        self._key = key
+        self._feed_every_s = feed_every_s
+        self._bytes_max = frame_bytes_max - _ENVELOPE_BYTES
+        self._lines: list[Line] = []
+        self._last_at = float("-inf")
+
+    def add(self, entry: NewEntry, source: int | None) -> None:
+        """An entry is on disk; its row goes with the next batch."""
+        body = encode(entry.transfer) if entry.here else None
+        self._lines.append(Line(row_of(entry), body, source))
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next batch is to be signed."""
+        return self._last_at + self._feed_every_s if self._lines else None
+
+    def due(self, now: float) -> list[Signed]:
+        """The batches to send now, in order."""
+        if not self._lines or now < self._last_at + self._feed_every_s:
+            return []
+        lines, self._lines = self._lines, []
+        self._last_at = now
+        batches = []
+        for part in _parts(lines, self._bytes_max):
+            signed = self._sign(self.position, part)
+            self.position = signed.last
+            batches.append(signed)
+        self.newest = batches[-1].batch
+        return batches
+
+    def page(self, after: int, entries: Iterable[Entry]) -> Signed | None:
+        """A batch of older rows for one who lags, up to where the live ones are."""
+        lines = [
+            Line(row_of_kept(entry), encode(entry.transfer) if entry.here else None)
+            for entry in entries
+            if entry.lsn <= self.position
+        ]
+        part = next(_parts(lines, self._bytes_max), None)
+        return None if part is None else self._sign(after, part)
+
+    def _sign(self, after: int, lines: Sequence[Line]) -> Signed:
+        rows = [line.row for line in lines]
+        batch = FeedBatch.sign(self._network_id, self._key, rows)
+        return Signed(after, rows[-1].lsn, batch, tuple(lines))
+
+
+def row_of(entry: NewEntry) -> FeedRow:
+    """The row of a new entry."""
+    billots = tuple(row.billot for row in entry.rows)
+    return _row(entry.lsn, entry.transfer, billots, adopted=entry.adopted)
+
+
+def row_of_kept(entry: Entry) -> FeedRow:
+    """The row of an entry as it stands: billots that moved on since are not named."""
+    return _row(entry.lsn, entry.transfer, entry.live, adopted=entry.adopted)
+
+
+def _row(lsn: int, transfer: Transfer, billots: tuple[str, ...], *, adopted: bool) -> FeedRow:
+    if adopted:
+        seq = dict(transfer.billots)[billots[0]]
+        return AdoptedRow(lsn, billots[0], seq, transfer.sender, transfer.to)
+    whole = len(billots) == len(transfer.billots)
+    return TransferRow(lsn, transfer.id, () if whole else billots)
+
+
+def _parts(lines: Sequence[Line], bytes_max: int) -> Iterator[list[Line]]:
+    part: list[Line] = []
+    size = 0
+    for line in lines:
+        if part and (len(part) == ROWS_MAX or size + line.frame_bytes > bytes_max):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += line.frame_bytes
+    if part:
+        yield part

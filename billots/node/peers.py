@@ -1,0 +1,49 @@
+"""What the node knows of each connection: those that came to us, and its own links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Subscriber:
+    """Who follows our feed on a connection. `cursor` is the last lsn sent to it."""
+
+    cursor: int
+    me: str | None = None
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection that came to us. `exempt`: per-address limits don't count for it."""
+
+    id: int
+    address: str
+    exempt: bool = False
+    in_flight: int = 0
+    blocked: bool = False
+    """It doesn't read what we send fast enough: nothing is sent to it unasked."""
+    subscriber: Subscriber | None = None
+    owner: str | None = None
+    """It wants to hear of transfers to this owner."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether it only listens, so that its silence is no sign of sleep."""
+        return self.subscriber is not None or self.owner is not None
+
+
+@dataclass(slots=True)
+class Link:
+    """Our connection to a trusted server, by its place in the list.
+
+    `key` is set once it has said who it is, `up` once we follow its feed. `calls` are the
+    requests that we wait for an answer to, by id.
+    """
+
+    index: int
+    id: int
+    key: str | None = None
+    up: bool = False
+    backlog: int = 0
+    calls: dict[int, str] = field(default_factory=dict)

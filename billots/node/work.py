@@ -1,0 +1,80 @@
+"""What waits for a round: each item with the signatures that must hold before it counts."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from billots.feed import FeedBatch, FeedRow
+from billots.ledger import Outcome
+from billots.transfer import Transfer
+
+Check = tuple[bytes, bytes, bytes]
+"""Public key, message, signature."""
+
+
+class BatchReply:
+    """Answers to the requests of one JSON-RPC batch, sent together when all are there."""
+
+    __slots__ = ("answers", "left")
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.answers: list[tuple[bytes, bytes]] = []
+
+
+class Reply(Struct, frozen=True):
+    """Where an answer goes. `id` is empty for a notification, which gets none."""
+
+    conn: int
+    id: bytes
+    batch: BatchReply | None = None
+
+
+class Submission(Struct):
+    """A wallet's transfer."""
+
+    reply: Reply
+    transfer: Transfer
+    nonce: str | None
+    outcomes: list[Outcome] | None = None
+    checked: bool = False
+    """Whether its signature is known to hold."""
+
+
+class Relayed(Struct):
+    """A transfer that other servers have; `here` if a stranger showed it first to us."""
+
+    transfer: Transfer
+    source: int | None
+    here: bool = False
+
+
+class FeedWork(Struct):
+    """A feed batch of a trusted server, rows parsed, root checked."""
+
+    voter: str
+    source: int
+    batch: FeedBatch
+    rows: list[FeedRow]
+    check: Check
+    bodies: list[Transfer]
+
+
+class BodiesWork(Struct):
+    """Bodies that were fetched."""
+
+    source: int
+    bodies: list[Transfer]
+
+
+class PairWork(Struct):
+    """Two transfers that are said to conflict."""
+
+    reply: Reply | None
+    source: int
+    first: Transfer
+    second: Transfer
+    here: bool
+
+
+Work = Submission | FeedWork | BodiesWork | PairWork
