@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -147,11 +148,16 @@ class Server:
     async def start(self) -> None:
         """Open the store, listen, dial; raises ServerError or StoreError."""
         self._loop = asyncio.get_running_loop()
-        self._store = self._open()
+        self._listener = await self._listen()
+        try:
+            self._store = self._open()
+        except BaseException:
+            self._listener.close()
+            raise
         try:
             key = _server_key(self._store)
-            self._listener = await self._listen()
         except BaseException:
+            self._listener.close()
             self._store.close()
             raise
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -390,7 +396,7 @@ class Server:
         except OSError as error:
             place = Host(self.host, self.port).place if self.host else f"port {self.port}"
             raise ServerError(
-                f"can't listen on {place}: {error.strerror or error}",
+                f"can't listen on {place}: {_reason(error)}",
                 f"try another port, such as {self.port + 1}" if self.port else None,
             ) from error
 
@@ -411,6 +417,11 @@ def _hosts(trusted: str | Iterable[str] | Iterable[Host]) -> list[Host]:
     if isinstance(trusted, str):
         return parse_hosts(trusted)
     return parse_hosts([str(host) for host in trusted])
+
+
+def _reason(error: OSError) -> str:
+    """Why, in words; asyncio's own text repeats the address."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _server_key(store: Store) -> PrivateKey:

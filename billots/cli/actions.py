@@ -1,0 +1,339 @@
+"""The actions of ``bwallet``: a verb of the wallet, then its value in the words of 2017.
+
+Each returns the exit status. With ``--json`` the value is one document on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from billots.cli.output import NO, NOBODY, OK, USAGE, tell
+from billots.errors import BillotsError, Refused, Unreachable
+from billots.network import format_mils, shown
+
+if TYPE_CHECKING:
+    from billots.asking import Answer
+    from billots.cli.bwallet import Settings
+    from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+
+PROGRAM = "bwallet"
+_LIVE_LIST_MIN = 1000
+
+
+def genkeys(settings: Settings, file: str) -> int:
+    """``--genkeys [FILE]``."""
+    from billots.crypto import PrivateKey
+
+    path = Path(file) if file else settings.keyfile
+    key = PrivateKey.generate()
+    key.save(path, os.environ.get("BWALLET_PASSPHRASE") or None)
+    if settings.json:
+        _document({"key": str(path), "public_key": f"{path}.pub", "owner": key.owner})
+        return OK
+    _line(f"keys written to: {_name(path)}")
+    _line(f"public key: {_name(path)}.pub")
+    _line(f"your owner id: {key.owner}")
+    return OK
+
+
+def show_hash(settings: Settings) -> int:
+    """``--hash``."""
+    from billots.crypto import load_public_key, owner_id
+
+    owner = owner_id(load_public_key(settings.keyfile))
+    warn_exposed(settings.keyfile, owner)
+    if settings.json:
+        _document({"owner": owner})
+    else:
+        _line(f"Hash: {owner}")
+    return OK
+
+
+def check_owner(settings: Settings, billot: str) -> int:
+    """``--check-owner ID``."""
+    wallet = settings.wallet()
+    if sys.stdout.isatty() and sys.stderr.isatty() and not settings.json:
+        from billots.cli.live import answers_live
+
+        with answers_live(wallet.awaitable.trusted) as on_answer:
+            check = wallet.check_owner(billot, on_answer)
+    else:
+        check = wallet.check_owner(billot)
+    return _show_check(settings, check)
+
+
+def who_owns(settings: Settings, billot: str) -> int:
+    """``--who-owns ID``."""
+    return _show_check(settings, settings.wallet().who_owns(billot))
+
+
+def list_billots(settings: Settings) -> int:
+    """``--list``."""
+    wallet = settings.wallet()
+    owner = wallet.owner_hash()
+    warn_exposed(settings.keyfile, owner)
+    if sys.stderr.isatty() and not settings.json:
+        from billots.cli.live import progress_live
+
+        with progress_live(_LIVE_LIST_MIN) as on_progress:
+            listing = wallet.list_billots(owner, on_progress)
+    else:
+        listing = wallet.list_billots(owner)
+    warn_servers(listing.answers)
+    if settings.json:
+        _document(_listing_fields(listing))
+    else:
+        _show_listing(listing)
+    return OK
+
+
+def transfer(settings: Settings, billots: str, to: str) -> int:
+    """``--transfer ID TO``."""
+    sent = settings.wallet(unlock=True).transfer(billots, to)
+    warn_exposed(settings.keyfile, sent.transfer.sender)
+    for lapsed in sent.lapsed:
+        names = ",".join(billot for billot, _ in lapsed.billots)
+        tell(
+            PROGRAM,
+            f"an earlier transfer of {names} to {lapsed.to} is given up: "
+            "no server that knew of it answers",
+            kind="note",
+        )
+    if settings.json:
+        _document(_sent_fields(sent))
+        return OK
+    _line("Transfer broadcasted.")
+    total = format_mils(sent.network.total_mils(b for b, _ in sent.transfer.billots))
+    names = ", ".join(billot for billot, _ in sent.transfer.billots)
+    _line(f"{names}: value {total}, to {sent.transfer.to}")
+    again = " (sent again, as it was signed before)" if sent.resent else ""
+    _line(f"transfer id: {sent.transfer.id}{again}")
+    states = sorted({row.status.value for row in sent.statement.billots})
+    _line(f"accepted by {sent.host.place}: {', '.join(states)}")
+    return OK
+
+
+def overview(settings: Settings) -> int:
+    """No action: who and where one is."""
+    seen = settings.wallet().overview()
+    reached = any(answer.key is not None for answer in seen.answers)
+    if seen.owner is not None:
+        warn_exposed(settings.keyfile, seen.owner)
+    if settings.json:
+        _document(_overview_fields(seen))
+    else:
+        _show_overview(seen)
+    if reached:
+        return OK
+    error = Unreachable("no server could be reached", "--trusted h:p, h:p names other servers")
+    tell(PROGRAM, str(error), error.hint)
+    return NOBODY
+
+
+def print_error(error: BillotsError) -> None:
+    """An error as the one document on stdout; stderr says the same to people."""
+    name = error.name if isinstance(error, Refused) else None
+    _document(
+        {
+            "error": name or type(error).__name__,
+            "message": str(error),
+            "hint": error.hint,
+            **({"code": error.code, "data": error.data} if isinstance(error, Refused) else {}),
+        }
+    )
+
+
+def warn_exposed(keyfile: Path, owner: str) -> None:
+    """Warn about a private key that others can read, unless it is public anyway."""
+    from billots.crypto import is_exposed
+    from billots.network import Network
+
+    if not is_exposed(keyfile):
+        return
+    test = Network.shipped("test")
+    if owner == test.issuer or owner in test.allocations.values():
+        return
+    tell(PROGRAM, f"others can read {_name(keyfile)}", f"chmod 600 {_name(keyfile)}", "warning")
+
+
+def warn_servers(answers: Iterable[Answer]) -> None:
+    """Say which servers show keys that nobody accepted."""
+    from billots.known_servers import key_changed
+    from billots.link import Problem
+
+    for answer in answers:
+        if answer.problem is Problem.CHANGED_KEY:
+            error = key_changed(answer.host)
+            tell(PROGRAM, str(error), error.hint, "warning")
+
+
+def _show_check(settings: Settings, check: OwnerCheck) -> int:
+    from billots.quorum import Verdict
+
+    status = OK if check.verdict is Verdict.OWNER else NO
+    warn_servers(check.answers)
+    if settings.json:
+        _document(_check_fields(check))
+        return status
+    tally = check.tally
+    match check.verdict:
+        case Verdict.OWNER:
+            _line(f"Owner: {check.owner}")
+        case Verdict.NO_OWNER:
+            _line("No owner")
+        case Verdict.DISPUTED:
+            _line("Disputed owner")
+        case Verdict.UNDECIDED:
+            named = tally.holding.owner if tally.holding is not None else None
+            who = named or "an owner"
+            _line(f"Undecided: {tally.votes} of {tally.n} name {who}, {tally.needed} needed")
+    _line(f"billot: {check.billot} value {format_mils(check.network.mils(check.billot))}")
+    if tally.holding is not None and check.verdict is not Verdict.UNDECIDED:
+        _line(f"votes: {tally.votes} of {tally.n}, {tally.needed} needed")
+    if check.conflict is not None:
+        first, second = check.conflict.first, check.conflict.second
+        _line(f"signed twice by {first.sender}: to {first.to} and to {second.to}")
+    for answer in check.answers:
+        _line(f"  {_answer_words(answer)}")
+    return status
+
+
+def _answer_words(answer: Answer) -> str:
+    holding = answer.holding
+    if holding is None:
+        return f"{answer.host.place} {answer.problem or 'did not answer'}"
+    if holding.owner is None:
+        return f"{answer.host.place} {holding.status.value}"
+    return f"{answer.host.place} seq {holding.seq} {holding.status.value} {holding.owner[:16]}…"
+
+
+def _show_listing(listing: Listing) -> None:
+    mils = listing.network.mils
+    for billot in listing.billots:
+        _line(f"Billot: {billot.id} Value: {format_mils(billot.mils)}")
+    for run in listing.unmoved:
+        _line(
+            f"Billots: {run.prefix}{run.first} to {run.prefix}{run.last} "
+            f"Value: {format_mils(run.mils)} each (never moved, by the network's file)"
+        )
+    _line(f"Total: {format_mils(listing.total_mils)}")
+    for billot in listing.undecided:
+        tally = billot.tally
+        _line(
+            f"Not counted: {billot.id} Value: {format_mils(mils(billot.id))} "
+            f"({tally.verdict.value}, {tally.votes} of {tally.n} agree, {tally.needed} needed)"
+        )
+
+
+def _show_overview(seen: Overview) -> None:
+    from billots.quorum import liars_max
+
+    missing = "" if seen.owner is not None else " (no key: bwallet --genkeys makes one)"
+    _line(f"Owner: {seen.owner or '-'}")
+    _line(f"key file: {_name(seen.keyfile)}{missing}")
+    network = f"{seen.network.name} {seen.network.id}" if seen.network is not None else "unknown"
+    _line(f"network: {network}")
+    for answer in seen.answers:
+        how = f"answers, key {answer.key[:16]}…" if answer.key else str(answer.problem)
+        _line(f"server: {answer.host.place} {how}")
+    _line(
+        f"quorum: {seen.needed} of {seen.n}; stands with {seen.n - seen.needed} down, "
+        f"or with {liars_max(seen.n)} lying"
+    )
+
+
+def _check_fields(check: OwnerCheck) -> dict[str, Any]:
+    tally, holding = check.tally, check.tally.holding
+    pair = check.conflict
+    return {
+        "billot": check.billot,
+        "value": format_mils(check.network.mils(check.billot)),
+        "network": {"name": check.network.name, "id": check.network.id},
+        "verdict": check.verdict.value,
+        "owner": check.owner,
+        "seq": holding.seq if holding is not None else None,
+        "status": holding.status.value if holding is not None else None,
+        "votes": tally.votes,
+        "needed": tally.needed,
+        "n": tally.n,
+        "answers": [_answer_fields(answer) for answer in check.answers],
+        "conflict": None if pair is None else [pair.first.to, pair.second.to],
+    }
+
+
+def _answer_fields(answer: Answer) -> dict[str, Any]:
+    holding = answer.holding
+    said = (
+        {"seq": holding.seq, "owner": holding.owner, "status": holding.status.value}
+        if holding is not None
+        else {}
+    )
+    problem = answer.problem.value if answer.problem is not None else None
+    return {"server": answer.host.place, "key": answer.key, "problem": problem, **said}
+
+
+def _listing_fields(listing: Listing) -> dict[str, Any]:
+    return {
+        "owner": listing.owner,
+        "network": {"name": listing.network.name, "id": listing.network.id},
+        "billots": [{"id": b.id, "value": format_mils(b.mils)} for b in listing.billots],
+        "unmoved": [
+            {"prefix": r.prefix, "first": r.first, "last": r.last, "value": format_mils(r.mils)}
+            for r in listing.unmoved
+        ],
+        "undecided": [
+            {"id": b.id, "value": format_mils(b.mils), "verdict": b.tally.verdict.value}
+            for b in listing.undecided
+        ],
+        "total": format_mils(listing.total_mils),
+        "answers": [_answer_fields(answer) for answer in listing.answers],
+    }
+
+
+def _sent_fields(sent: Sent) -> dict[str, Any]:
+    return {
+        "accepted": True,
+        "transfer_id": sent.transfer.id,
+        "network": {"name": sent.network.name, "id": sent.network.id},
+        "to": sent.transfer.to,
+        "billots": [
+            {"id": row.id, "seq": row.seq, "status": row.status.value}
+            for row in sent.statement.billots
+        ],
+        "server": sent.host.place,
+        "resent": sent.resent,
+        "lapsed": [lapsed.id for lapsed in sent.lapsed],
+    }
+
+
+def _overview_fields(seen: Overview) -> dict[str, Any]:
+    network = seen.network
+    return {
+        "owner": seen.owner,
+        "keyfile": str(seen.keyfile),
+        "network": None if network is None else {"name": network.name, "id": network.id},
+        "answers": [_answer_fields(answer) for answer in seen.answers],
+        "needed": seen.needed,
+        "n": seen.n,
+    }
+
+
+def _document(fields: dict[str, Any]) -> None:
+    import json
+
+    _line(json.dumps(fields))
+
+
+def _line(text: str) -> None:
+    # print, not click.echo: a file that is full is told at the flush, once.
+    print(text)
+
+
+def _name(path: Path) -> str:
+    return shown(str(path), 200)

@@ -1,0 +1,176 @@
+"""``bserver``: run a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from billots.cli.program import run_command
+from billots.errors import BillotsError, InputError
+from billots.host import Host, parse_hosts
+from billots.network import Network, shown
+from billots.server import Server
+from billots.version import VERSION
+
+_PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}", re.ASCII)
+_LEVELS = ("debug", "info", "warning", "error")
+
+_EXAMPLES = """\b
+Examples:
+  bserver 7333 test
+      a server of the test network, for this machine only
+  bserver 7334 test --prefix second --trusted localhost:7333
+      another one beside it, which trusts the first
+  bserver 7333 --network club.toml --trusted a.example.org, b.example.org
+      a server of your own currency, for everybody
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asks for."""
+
+    port: int
+    network: Network
+    store: Path
+    host: str
+    trusted: list[Host]
+
+
+@click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("port", type=click.IntRange(0, 65535))
+@click.argument("which", metavar="[test]", required=False, type=click.Choice(["test"]))
+@click.option("--prefix", default="", help="Begin the store's name with this.")
+@click.option(
+    "--host",
+    help="Listen on this address only.  [default: 127.0.0.1 for test, else all addresses]",
+)
+@click.option(
+    "--trusted",
+    default="",
+    help="Servers to trust: h:p, h:p, h:p; ranges h:7333-7349; pinned h:p#KEY.",
+)
+@click.option("--network", "network_file", metavar="FILE", help="Serve the currency of this file.")
+@click.option("--data-dir", metavar="DIR", default=".", help="Where the store is.  [default: .]")
+@click.option(
+    "--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="On stderr."
+)
+@click.version_option(VERSION, message="%(prog)s %(version)s")
+def command(  # noqa: PLR0917 - click passes them by name
+    port: int,
+    which: str | None,
+    prefix: str,
+    host: str | None,
+    trusted: str,
+    network_file: str | None,
+    data_dir: str,
+    log_level: str,
+) -> None:
+    """Run a server on PORT (0 takes a free one) until Ctrl-C.
+
+    It serves the live network, the test network with "test", or a currency of your own with
+    --network. Its billots are kept in PREFIXlive.db or PREFIXtest.db.
+    """
+    logging.basicConfig(
+        level=log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    test = which is not None
+    if test and network_file is not None:
+        raise InputError("either test or --network, not both")
+    plan = Plan(
+        port=port,
+        network=_network(test=test, file=network_file),
+        store=_store(Path(data_dir), prefix, test=test),
+        host=host if host is not None else ("127.0.0.1" if test else ""),
+        trusted=parse_hosts(trusted),
+    )
+    _runner()(serve(plan))
+
+
+def _network(*, test: bool, file: str | None) -> Network:
+    if file is not None:
+        return Network.load(file)
+    return Network.shipped("test" if test else "main")
+
+
+def _store(folder: Path, prefix: str, *, test: bool) -> Path:
+    if prefix and _PREFIX.fullmatch(prefix) is None:
+        raise InputError(
+            f"not a prefix: {shown(prefix)}",
+            "a prefix is up to 32 of A-Z a-z 0-9 . _ - and --data-dir names a folder",
+        )
+    return folder / f"{prefix}{'test' if test else 'live'}.db"
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Uvloop's where it is installed: faster, and otherwise the same."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+async def serve(plan: Plan) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun and close."""
+    server = Server(
+        plan.network, port=plan.port, host=plan.host, store=plan.store, trusted=plan.trusted
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await server.start()
+    _introduce(server, plan)
+    serving = asyncio.create_task(server.wait())
+    asked = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once
+        await server.stop()
+    await serving
+    click.echo("Stopped.")
+
+
+def _introduce(server: Server, plan: Plan) -> None:
+    network = plan.network
+    place = server.address if plan.host else f"port {server.port} of all addresses"
+    click.echo(f"Listening on {place}")
+    click.echo(f"Network: {network.name} {network.id}")
+    click.echo(f"Server key: {server.key}")
+    click.echo(f"Store: {plan.store}")
+    trust = server.node.trust
+    if trust.n == 1:
+        click.echo("Trusted: nobody; this server's word is enough for itself")
+    else:
+        click.echo(f"Trusted: {trust.n - 1} servers; {trust.quorum} of {trust.n} make a quorum")
+    if network.issuer is None and not network.allocations:
+        click.echo(
+            f"Network {network.name} has no issuer: every billot is unissued until one is set.\n"
+            "To play, try: bserver 7333 test\n"
+            "For a currency of your own: bserver 7333 --network FILE"
+        )
+    click.get_text_stream("stdout").flush()
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run_command(command, "bserver", {BillotsError: 2})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""The command ``bwallet``: its options, and which verb of the wallet each action is.
+
+A wallet's layers (asyncio, msgspec, libsodium) take longer to load than ``--hash`` takes to
+run, so that each action imports what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from billots.cli.options import check_seconds, find_network, join_words
+from billots.cli.output import run, tell
+from billots.errors import BillotsError
+
+if TYPE_CHECKING:
+    from billots.wallet import Wallet
+
+PROGRAM = "bwallet"
+
+EPILOG = """\b
+Examples:
+  bwallet --genkeys
+  bwallet --hash
+  bwallet --list --server localhost:7333
+  bwallet --check-owner a-1 --trusted localhost:7333-7349
+  bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --transfer a-1,b-7 OWNER --server localhost:7333
+
+\b
+Every setting can also come from the environment: BWALLET_SERVER,
+BWALLET_KEYFILE, BWALLET_TRUSTED, BWALLET_QUORUM, BWALLET_NETWORK,
+BWALLET_TIMEOUT; BWALLET_PASSPHRASE is the passphrase of the key file.
+
+\b
+Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
+2 usage or a local file, 3 no server could be reached.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options that are no actions."""
+
+    server: str | None
+    keyfile: Path
+    trusted: str | None
+    quorum: str
+    network: str | None
+    json: bool
+    timeout: float
+
+    def wallet(self, *, unlock: bool = False) -> Wallet:
+        """The wallet that these settings describe; `unlock` asks for a passphrase if need be."""
+        from billots.wallet import Wallet
+
+        return Wallet(
+            keyfile=self.keyfile,
+            passphrase=_passphrase(self.keyfile) if unlock else None,
+            server=self.server,
+            trusted=self.trusted,
+            quorum=self.quorum,
+            network=find_network(self.network) if self.network is not None else None,
+            timeout_s=self.timeout,
+            command=_command(self),
+        )
+
+
+@click.command(
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--genkeys",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Make a key: FILE (else --keyfile) and FILE.pub. Nothing is ever overwritten.",
+)
+@click.option("--hash", "show_hash", is_flag=True, help="Print your owner id.")
+@click.option("--list", "list_", is_flag=True, help="List your billots and their value.")
+@click.option("--check-owner", metavar="ID", help="Whose a billot is, by the trusted servers.")
+@click.option("--who-owns", metavar="ID", help="Whose a billot is, by the one server.")
+@click.option(
+    "--transfer",
+    nargs=2,
+    metavar="ID TO",
+    help="Send a billot, or several (a-1,b-7), to the owner TO.",
+)
+@click.option(
+    "--server",
+    envvar="BWALLET_SERVER",
+    metavar="HOST",
+    help="Where transfers go.  [default: mint1.billots.org:7333, or the first of --trusted]",
+)
+@click.option(
+    "--keyfile",
+    envvar="BWALLET_KEYFILE",
+    default="key",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your private key; FILE.pub beside it is the public one.",
+)
+@click.option(
+    "--trusted",
+    envvar="BWALLET_TRUSTED",
+    metavar="HOSTS",
+    help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h:p#KEY pins a server's key.  "
+    "[default: mint1:7333, mint2:7334, mint3:7335 of billots.org]",
+)
+@click.option(
+    "--quorum",
+    envvar="BWALLET_QUORUM",
+    default="safe",
+    show_default=True,
+    metavar="RULE",
+    help="How many of them must agree: safe, majority, 90% or a number.",
+)
+@click.option(
+    "--network",
+    envvar="BWALLET_NETWORK",
+    metavar="FILE",
+    help="A network file, or main or test.  [default: what the servers state]",
+)
+@click.option("--json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option(
+    "--timeout",
+    envvar="BWALLET_TIMEOUT",
+    type=float,
+    default=5.0,
+    show_default=True,
+    callback=check_seconds,
+    metavar="SECONDS",
+    help="How long a server may take to answer.",
+)
+@click.version_option(None, "--version", package_name="billots", message="bwallet %(version)s")
+def bwallet(
+    genkeys: str | None,
+    show_hash: bool,  # noqa: FBT001 - click passes options by their names
+    list_: bool,  # noqa: FBT001
+    check_owner: str | None,
+    who_owns: str | None,
+    transfer: tuple[str, str] | None,
+    **settings: object,
+) -> int:
+    """Billots: digital cash. Keys, what they own, who owns what, and sending it on.
+
+    Takes one action; without one it tells who and where you are.
+    """
+    from billots.cli import actions
+
+    given = Settings(**settings)  # type: ignore[arg-type]  # click made them what they are
+    wanted = {
+        "--genkeys": genkeys is not None,
+        "--hash": show_hash,
+        "--list": list_,
+        "--check-owner": check_owner is not None,
+        "--who-owns": who_owns is not None,
+        "--transfer": transfer is not None,
+    }
+    named = [action for action, is_wanted in wanted.items() if is_wanted]
+    if len(named) > 1:
+        raise click.UsageError(f"one action at a time, not {' and '.join(named)}")
+    try:
+        if genkeys is not None:
+            return actions.genkeys(given, genkeys)
+        if show_hash:
+            return actions.show_hash(given)
+        if list_:
+            return actions.list_billots(given)
+        if check_owner is not None:
+            return actions.check_owner(given, check_owner)
+        if who_owns is not None:
+            return actions.who_owns(given, who_owns)
+        if transfer is not None:
+            return actions.transfer(given, *transfer)
+        return actions.overview(given)
+    except BillotsError as error:
+        if given.json:
+            actions.print_error(error)
+        raise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    words = join_words(sys.argv[1:] if arguments is None else arguments)
+    return run(PROGRAM, lambda: int(bwallet.main(words, PROGRAM, standalone_mode=False) or 0))
+
+
+def _passphrase(keyfile: Path) -> str | None:
+    given = os.environ.get("BWALLET_PASSPHRASE")
+    if given:
+        return given
+    try:
+        encrypted = b"ENCRYPTED" in keyfile.read_bytes()[:4096]
+    except OSError:
+        return None  # reading it again tells what is wrong
+    if not encrypted or not sys.stdin.isatty():
+        return None
+    typed: str = click.prompt(f"Passphrase of {keyfile}", hide_input=True, err=True)
+    return typed
+
+
+def _command(settings: Settings) -> str:
+    """How hints begin: the command with the options that it needs to mean the same."""
+    import shlex
+
+    options = {
+        "--keyfile": str(settings.keyfile) if settings.keyfile != Path("key") else None,
+        "--server": settings.server,
+        "--trusted": settings.trusted,
+        "--network": settings.network,
+    }
+    words = [f"{name} {shlex.quote(value)}" for name, value in options.items() if value]
+    return " ".join([PROGRAM, *words])
+
+
+def warn(message: str, hint: str | None = None) -> None:
+    """One line on stderr for what is worth knowing and no error."""
+    tell(PROGRAM, message, hint, "warning")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

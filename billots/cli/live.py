@@ -1,0 +1,54 @@
+"""What moves on a terminal while the wallet works: on stderr, gone when the answer is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from billots.asking import Answer
+    from billots.host import Host
+
+
+@contextmanager
+def answers_live(hosts: Sequence[Host]) -> Iterator[Callable[[Answer], None]]:
+    """A table of servers that fills as they answer."""
+    said: dict[str, str] = {host.place: "…" for host in hosts}
+
+    def table() -> Table:
+        grid = Table.grid(padding=(0, 2))
+        for place, words in said.items():
+            grid.add_row(Text(place), Text(words))
+        return grid
+
+    with Live(table(), console=Console(stderr=True), transient=True, auto_refresh=False) as live:
+
+        def on_answer(answer: Answer) -> None:
+            holding = answer.holding
+            if holding is None:
+                said[answer.host.place] = str(answer.problem or "…")
+            else:
+                owner = f"{holding.owner[:16]}…" if holding.owner else ""
+                said[answer.host.place] = f"seq {holding.seq} {holding.status.value} {owner}"
+            live.update(table(), refresh=True)
+
+        yield on_answer
+
+
+@contextmanager
+def progress_live(billots_min: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar for lists of at least `billots_min` billots; shorter ones are there at once."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("counting votes", visible=False)
+
+        def on_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=total >= billots_min)
+
+        yield on_progress

@@ -1,0 +1,55 @@
+"""What the commands' options have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from billots.network import Network
+
+TIMEOUT_S_MAX = 3600.0
+
+
+def join_words(arguments: Sequence[str], option: str = "--trusted") -> list[str]:
+    """The arguments with the words after `option` as one, up to the next option.
+
+    So that ``--trusted a:1, b:2, c:3 --json`` needs no quotes.
+    """
+    joined: list[str] = []
+    inside = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            inside = argument == option or argument.startswith(f"{option}=")
+            fresh = inside and argument == option
+            joined.append(argument)
+        elif inside and not fresh:
+            joined[-1] += f" {argument}"
+        else:
+            joined.append(argument)
+            fresh = False
+    return joined
+
+
+def find_network(name: str) -> Network:
+    """A shipped network by its name, else the file of that name; raises NetworkFileError."""
+    from billots.errors import NetworkFileError
+    from billots.network import SHIPPED, Network, shown
+
+    if name in SHIPPED:
+        return Network.shipped(name)
+    try:
+        return Network.load(name)
+    except NetworkFileError as error:
+        if error.hint is None:
+            error.hint = f"--network takes {' or '.join(SHIPPED)} or a file, not {shown(name)}"
+        raise
+
+
+def check_seconds(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
+    """A number of seconds that can be waited; NaN and infinity can't."""
+    if not 0 < seconds <= TIMEOUT_S_MAX:
+        raise click.BadParameter(f"must be over 0 and at most {TIMEOUT_S_MAX:g} seconds")
+    return seconds

@@ -1,0 +1,108 @@
+"""What the commands share: lists of hosts as arguments, and errors as a person reads them.
+
+An error is one line on stderr, ``program: error: lower case, no full stop``, and then
+``hint: <the next thing to type>`` where there is one. No traceback, ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import click
+
+from billots.errors import BillotsError, InputError
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+def join_words(arguments: list[str], option: str = "--trusted") -> list[str]:
+    """Command-line words with the several words of one list of hosts joined into one.
+
+    >>> join_words(["--trusted", "a:1,", "b:2", "--json"])
+    ['--trusted', 'a:1, b:2', '--json']
+    """
+    joined: list[str] = []
+    continues = False
+    for index, word in enumerate(arguments):
+        is_comma = word.startswith(",") and bool(joined) and _in_list(arguments, index, option)
+        if (continues or is_comma) and not word.startswith("--"):
+            joined[-1] += " " + word
+        else:
+            joined.append(word)
+        in_list = word.startswith(f"{option}=") or _in_list(arguments, index, option)
+        continues = in_list and word.endswith(",")
+    return joined
+
+
+def _in_list(arguments: list[str], index: int, option: str) -> bool:
+    """Whether the word at `index` belongs to the option's list."""
+    while index > 0:
+        index -= 1
+        word = arguments[index]
+        if word == option or (word.startswith(f"{option}=") and word.endswith(",")):
+            return True
+        if not (word.endswith(",") or arguments[index + 1].startswith(",")):
+            return False
+    return False
+
+
+def run_command(
+    command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]
+) -> NoReturn:
+    """Run a command and exit; `statuses` are the exit statuses of errors, first match first."""
+    try:
+        status = _run(command, program, statuses)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)  # whoever read our output has gone: nothing is left to say
+        status = 1
+    except OSError as error:
+        _silence(sys.stdout)
+        status = fail(program, f"can't write output: {error.strerror or error}", None, USAGE)
+    sys.exit(status)
+
+
+def _run(command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]) -> int:
+    try:
+        result: Any = command.main(
+            join_words(sys.argv[1:]),
+            prog_name=program,
+            standalone_mode=False,
+            auto_envvar_prefix=program.upper(),
+        )
+    except click.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except click.ClickException as error:
+        return fail(program, lowered(error.format_message()), f"{program} --help", USAGE)
+    except InputError as error:
+        return fail(program, str(error), error.hint, USAGE)
+    except BillotsError as error:
+        status = next((s for kind, s in statuses.items() if isinstance(error, kind)), 1)
+        return fail(program, str(error), error.hint, status)
+    return result if isinstance(result, int) else 0
+
+
+def fail(program: str, message: str, hint: str | None, status: int) -> int:
+    """Say what went wrong and what to do next; returns the exit status."""
+    click.echo(f"{program}: error: {message}", err=True)
+    if hint is not None:
+        click.echo(f"hint: {hint}", err=True)
+    return status
+
+
+def lowered(message: str) -> str:
+    """A sentence in the voice of our errors: lower case, no full stop, one line."""
+    message = " ".join(message.split()).rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _silence(stream: Any) -> None:
+    """What can't be written must not be tried again at exit."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, stream.fileno())
