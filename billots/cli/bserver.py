@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from billots.cli.program import run_command
+from billots.cli.program import LOG_FORMAT, run_command
 from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
 from billots.network import Network, shown
@@ -83,7 +83,7 @@ def command(  # noqa: PLR0917 - click passes them by name
     logging.basicConfig(
         level=log_level.upper(),
         stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        format=LOG_FORMAT,
     )
     test = which is not None
     if test and network_file is not None:
@@ -95,7 +95,8 @@ def command(  # noqa: PLR0917 - click passes them by name
         host=host if host is not None else ("127.0.0.1" if test else ""),
         trusted=parse_hosts(trusted),
     )
-    _runner()(serve(plan))
+    runner()(serve(plan, introduce))
+    click.echo("Stopped.")
 
 
 def _network(*, test: bool, file: str | None) -> Network:
@@ -113,7 +114,7 @@ def _store(folder: Path, prefix: str, *, test: bool) -> Path:
     return folder / f"{prefix}{'test' if test else 'live'}.db"
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def runner() -> Callable[[Coroutine[Any, Any, None]], None]:
     """Uvloop's where it is installed: faster, and otherwise the same."""
     try:
         import uvloop
@@ -122,8 +123,14 @@ def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:
     return uvloop.run
 
 
-async def serve(plan: Plan) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was begun and close."""
+async def serve(
+    plan: Plan, ready: Callable[[Server, Plan], None], lifeline: int | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was begun and close.
+
+    `ready` is called once the server listens. A `lifeline` is the reading end of a pipe: the
+    server stops as well when its writing end is closed, by whatever end its holder comes to.
+    """
     server = Server(
         plan.network, port=plan.port, host=plan.host, store=plan.store, trusted=plan.trusted
     )
@@ -131,8 +138,10 @@ async def serve(plan: Plan) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline, stopping.set)
     await server.start()
-    _introduce(server, plan)
+    ready(server, plan)
     serving = asyncio.create_task(server.wait())
     asked = asyncio.create_task(stopping.wait())
     try:
@@ -141,12 +150,14 @@ async def serve(plan: Plan) -> None:
         asked.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
         await server.stop()
     await serving
-    click.echo("Stopped.")
 
 
-def _introduce(server: Server, plan: Plan) -> None:
+def introduce(server: Server, plan: Plan) -> None:
+    """Say what runs where."""
     network = plan.network
     place = server.address if plan.host else f"port {server.port} of all addresses"
     click.echo(f"Listening on {place}")

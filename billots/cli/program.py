@@ -15,6 +15,7 @@ import click
 
 from billots.errors import BillotsError, InputError
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 USAGE = 2
 INTERRUPTED = 130
 
