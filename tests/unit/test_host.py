@@ -115,6 +115,11 @@ def test_a_pin_is_kept_wherever_it_stands():
     assert parse_hosts(f"h:1#{KEY} h:1#{KEY}") == [Host("h", 1, KEY)]
 
 
+def test_one_key_is_not_pinned_to_a_range():
+    with pytest.raises(HostError, match="one key can't be pinned to a range"):
+        parse_hosts(f"h:5-6#{KEY}")
+
+
 def test_attack_two_keys_for_one_host():
     with pytest.raises(HostError, match="two keys for one host: h:1"):
         parse_hosts(f"h:1#{KEY} h:1#{OTHER}")

@@ -183,6 +183,7 @@ def test_the_rule_decides_how_many_are_needed(rule):
     [
         ((TO_B, TO_C), TO_C),
         ((FIRST, TO_B), TO_B),
+        ((TO_C, Holding(2, C, A, Status.HELD)), Holding(2, C, A, Status.HELD)),
         ((UNISSUED, FIRST), FIRST),
         ((TO_B, Holding(1, C, B, Status.HELD)), Holding(1, C, B, Status.HELD)),
         ((FIRST, FIRST, TO_B, TO_C), FIRST),

@@ -177,6 +177,17 @@ def test_the_verifier_is_handed_in():
     assert changed(0, seq=6).answers(TEST.id, NONCE, ASKED, lambda *_: True)
 
 
+def test_cheap_checks_come_before_the_signature():
+    asked = []
+    for question in (
+        (TEST.id, NONCE[::-1], ASKED),
+        ("0" * 32, NONCE, ASKED),
+        (TEST.id, NONCE, ASKED[::-1]),
+    ):
+        assert not STATEMENT.answers(*question, lambda *a: asked.append(a) is None)
+    assert asked == []
+
+
 # Reading
 
 
