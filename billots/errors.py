@@ -9,6 +9,7 @@
     │   ├── HostError                    not an ``address:port``
     │   └── NetworkFileError             a network file that can't be used
     ├── KeyFileError                     a key file that is missing, foreign, locked or in the way
+    ├── JournalError                     the wallet's own files can't be read or written
     ├── StoreError
     │   ├── StoreLocked                  another process has it open
     │   ├── StoreForeign                 it belongs to another network, or isn't ours at all
@@ -61,6 +62,10 @@ class NetworkFileError(InputError):
 
 class KeyFileError(BillotsError):
     """A key file that is missing, unreadable, not Ed25519, encrypted, or already there."""
+
+
+class JournalError(BillotsError):
+    """The wallet's journal, or its list of known servers, can't be read or written."""
 
 
 class StoreError(BillotsError):

@@ -1,0 +1,215 @@
+"""The journal: on disk before it is sent, never two owners for one (billot, seq)."""
+
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from billots.crypto import PrivateKey
+from billots.errors import AlreadySigned, JournalError
+from billots.journal import Journal
+from billots.network import Network
+from billots.transfer import Transfer
+
+TEST = Network.shipped("test")
+KEY = PrivateKey(bytes(32))
+ALICE, BOB = "a" * 128, "b" * 128
+ONE, TWO, THREE = ("1" * 64, "2" * 64, "3" * 64)
+
+
+def signed(to=ALICE, rows=(("a-1", 1),), key=KEY):
+    return Transfer.sign(TEST, key, to, rows)
+
+
+def opened(tmp_path, owner=KEY.owner):
+    journal = Journal.open(owner, tmp_path)
+    assert journal is not None
+    return journal
+
+
+def file_of(tmp_path):
+    (path,) = tmp_path.glob("journal-*")
+    return path
+
+
+def test_what_was_signed_is_found_again_byte_by_byte(tmp_path):
+    transfer = signed(rows=[("a-1", 1), ("b-7", 3)])
+    with opened(tmp_path) as journal:
+        journal.sign(transfer, [ONE])
+    with opened(tmp_path) as journal:
+        for row in transfer.billots:
+            (entry,) = journal.find(TEST.id, [row])
+            assert entry.transfer == transfer
+            assert entry.servers == {ONE}
+            assert not entry.answered
+        assert len(journal.find(TEST.id, transfer.billots)) == 1
+        assert journal.find(TEST.id, [("a-1", 2), ("b-7", 1), ("b-8", 3)]) == []
+        assert journal.find("0" * 32, transfer.billots) == []
+
+
+def test_a_second_owner_for_a_row_is_refused_and_the_hint_sends_the_first(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed(ALICE, [("a-1", 1), ("b-7", 3)]))
+        with pytest.raises(AlreadySigned, match=r"already signed over.*a-1") as caught:
+            journal.sign(signed(BOB, [("b-7", 3), ("c-1", 1)]))
+        assert caught.value.hint == f"bwallet --transfer a-1,b-7 {ALICE} sends that one again"
+        journal.sign(signed(BOB, [("b-7", 4)]))
+        journal.sign(signed(ALICE, [("a-1", 1)]))
+    with opened(tmp_path) as journal, pytest.raises(AlreadySigned):
+        journal.sign(signed(BOB))
+
+
+def test_the_file_and_its_directory_are_the_owners_alone(tmp_path):
+    directory = tmp_path / "new"
+    with opened(directory) as journal:
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+
+
+def test_it_is_locked_while_it_is_open(tmp_path):
+    with opened(tmp_path):
+        assert Journal.open(KEY.owner, tmp_path) is None
+        code = "import sys; from billots.journal import Journal; print(Journal.open(*sys.argv[1:]))"
+        command = [sys.executable, "-c", code, KEY.owner, str(tmp_path)]
+        other = subprocess.run(command, capture_output=True, check=True)
+        assert other.stdout == b"None\n"
+        with opened(tmp_path, ALICE):
+            pass
+    opened(tmp_path).close()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50])
+def test_a_crash_in_the_middle_of_an_append_costs_only_that_line(tmp_path, cut):
+    with opened(tmp_path) as journal:
+        journal.sign(signed())
+        size = journal.path.stat().st_size
+        journal.sign(signed(BOB, [("b-1", 1)]))
+    os.truncate(file_of(tmp_path), file_of(tmp_path).stat().st_size - cut)
+    with opened(tmp_path) as journal:
+        assert journal.find(TEST.id, [("b-1", 1)]) == []
+        assert len(journal.find(TEST.id, [("a-1", 1)])) == 1
+        assert journal.path.stat().st_size == size
+        journal.sign(signed(ALICE, [("b-1", 1)]))
+    with opened(tmp_path) as journal:
+        assert journal.find(TEST.id, [("b-1", 1)])[0].transfer.to == ALICE
+
+
+def test_every_length_that_a_crash_can_leave_opens_again(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed())
+        journal.answered(signed().id, ONE)
+    path = file_of(tmp_path)
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with opened(tmp_path) as journal:
+            whole = content[:length].count(b"\n")
+            assert len(journal.find(TEST.id, [("a-1", 1)])) == (whole >= 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"somebody's notes", "is not a journal"),
+        (b"somebody's\nnotes\n", "is not this owner's journal"),
+        (b"\xff\xfe\n", "is not this owner's journal"),
+    ],
+)
+def test_a_foreign_file_is_refused_and_left_as_it_is(tmp_path, content, message):
+    opened(tmp_path).close()
+    file_of(tmp_path).write_bytes(content)
+    with pytest.raises(JournalError, match=message) as caught:
+        Journal.open(KEY.owner, tmp_path)
+    assert caught.value.hint
+    assert file_of(tmp_path).read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"{}", b"{", b'{"kind":"answered"}', b"\xff"])
+def test_a_damaged_line_in_the_middle_is_named(tmp_path, line):
+    with opened(tmp_path) as journal:
+        journal.sign(signed())
+    with file_of(tmp_path).open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(JournalError, match="is damaged in line 3"):
+        Journal.open(KEY.owner, tmp_path)
+
+
+def test_a_journal_that_can_not_be_opened_is_a_clear_error(tmp_path):
+    (tmp_path / f"journal-{KEY.owner[:32]}.jsonl").mkdir()
+    with pytest.raises(JournalError, match=r"can't open journal.*Is a directory") as caught:
+        Journal.open(KEY.owner, tmp_path)
+    assert "XDG_DATA_HOME" in caught.value.hint
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="can't make directory"):
+        Journal.open(KEY.owner, tmp_path / "file" / "below")
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / f"journal-{KEY.owner[:32]}.jsonl").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JournalError):
+        Journal.open(KEY.owner, tmp_path)
+
+
+def test_a_full_disk_is_an_error_and_what_was_there_stays(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed())
+        size = journal.path.stat().st_size
+    code = """if True:
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from test_journal import *
+        with opened(Path(sys.argv[1])) as journal:
+            try:
+                journal.sign(signed(BOB, [("b-1", 1)]))
+            except JournalError as error:
+                print(error)
+            assert journal.find(TEST.id, [("b-1", 1)]) == []
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        check=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20)),
+    )
+    assert "can't write journal" in run.stdout
+    assert "File too large" in run.stdout
+    assert file_of(tmp_path).stat().st_size == size
+    with opened(tmp_path) as journal:
+        assert len(journal.find(TEST.id, [("a-1", 1)])) == 1
+
+
+def test_an_entry_lapses_once_all_who_knew_of_it_are_gone(tmp_path):
+    transfer = signed()
+    with opened(tmp_path) as journal:
+        journal.sign(transfer, [ONE])
+        (entry,) = journal.find(TEST.id, transfer.billots)
+        assert not journal.lapse(entry, [THREE]), "nobody answered it yet: it may be on its way"
+        journal.answered(transfer.id, TWO)
+    with opened(tmp_path) as journal:
+        (entry,) = journal.find(TEST.id, transfer.billots)
+        assert entry.answered
+        assert entry.servers == {ONE, TWO}
+        assert not journal.lapse(entry, [])
+        assert not journal.lapse(entry, [ONE, THREE])
+        assert not journal.lapse(entry, [TWO, THREE])
+        assert journal.lapse(entry, [THREE])
+        journal.sign(signed(BOB), [THREE])
+    with opened(tmp_path) as journal:
+        (entry,) = journal.find(TEST.id, transfer.billots)
+        assert entry.transfer.to == BOB
+        assert not journal.lapse(entry, [ONE])
+
+
+def test_an_answer_to_what_it_does_not_hold_is_not_written(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed())
+        journal.answered(signed().id, ONE)
+        size = journal.path.stat().st_size
+        journal.answered(signed().id, ONE)
+        journal.answered("0" * 64, ONE)
+        assert journal.path.stat().st_size == size
