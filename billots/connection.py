@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
@@ -114,8 +115,7 @@ class Client(FrameProtocol):
         except TimeoutError:
             raise Unreachable(f"{host.place} did not answer in {timeout_s:g} s") from None
         except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no such address"
-            raise Unreachable(f"can't reach {host.place}: {reason}") from error
+            raise Unreachable(f"can't reach {host.place}: {_reason(error)}") from error
         return client
 
     async def call(
@@ -184,3 +184,9 @@ class Client(FrameProtocol):
 
     async def __aexit__(self, *_: object) -> None:
         self.abort()
+
+
+def _reason(error: Exception) -> str:
+    """Why, in words; asyncio's own text repeats the address, a resolver's has its own codes."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number and number > 0 else "no such address"

@@ -132,6 +132,7 @@ def _child(plan: Plan, lifeline: int, held: int, tell: int) -> None:
     """One server: says a line when it is ready, serves until the lifeline breaks."""
     os.close(held)
     signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
 
     def introduce(server: Server, _plan: Plan) -> None:
         os.write(tell, f"{server.address} ready, server key {server.key}\n".encode())

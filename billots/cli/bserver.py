@@ -136,7 +136,8 @@ async def serve(
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signals = [signal.SIGTERM] if lifeline is not None else [signal.SIGTERM, signal.SIGINT]
+    for number in signals:
         loop.add_signal_handler(number, stopping.set)
     if lifeline is not None:
         loop.add_reader(lifeline, stopping.set)
@@ -148,7 +149,7 @@ async def serve(
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)  # a second Ctrl-C ends it at once
         if lifeline is not None:
             loop.remove_reader(lifeline)
@@ -175,7 +176,7 @@ def introduce(server: Server, plan: Plan) -> None:
             "To play, try: bserver 7333 test\n"
             "For a currency of your own: bserver 7333 --network FILE"
         )
-    click.get_text_stream("stdout").flush()
+    sys.stdout.flush()
 
 
 def main() -> NoReturn:
