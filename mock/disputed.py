@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import click
-from billots.mock import mock_keys
 
 from billots.cli.program import run_command
 from billots.connection import Client
@@ -19,6 +18,7 @@ from billots.errors import BillotsError, InputError, ProtocolError, Refused, Unr
 from billots.holding import Holding, Status
 from billots.host import Host, parse_hosts
 from billots.messages import Accepted, SendTransfer, WhoOwns
+from billots.mock import mock_keys
 from billots.network import Network
 from billots.statement import Statement
 from billots.transfer import Transfer
