@@ -38,6 +38,19 @@ _OPTIONS = {
     "compression": "snappy",
 }
 
+_SPACE = "make space on the disk, then start again"
+_ELSEWHERE = "name a --data-dir that you may write to"
+_HINTS = {
+    os.strerror(number).lower(): hint  # by its words, for LevelDB's errors have no number
+    for number, hint in (
+        (errno.ENOSPC, _SPACE),
+        (errno.EDQUOT, _SPACE),
+        (errno.EFBIG, _SPACE),
+        (errno.EACCES, _ELSEWHERE),
+        (errno.EROFS, _ELSEWHERE),
+    )
+}
+
 
 def open_leveldb(path: str | os.PathLike[str], network: Network, *, create: bool) -> KeyValueStore:
     """Open the store in the folder `path`; see billots.store.open_store."""
@@ -89,10 +102,9 @@ class LevelDB(Engine):
                     else:
                         batch.put(key, value)
         except plyvel.Error as error:
-            full = _reason_is(error, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            reason = _reason(error)
             raise StoreFailed(
-                f"can't write to store {self._name}: {_reason(error)}",
-                "make space on the disk, then start again" if full else None,
+                f"can't write to store {self._name}: {reason}", _HINTS.get(reason)
             ) from error
         except RuntimeError as error:
             raise self.read_error(error) from error
@@ -113,7 +125,8 @@ class LevelDB(Engine):
                 "stop the other server, or name another --prefix",
             )
         if isinstance(error, plyvel.IOError):
-            return StoreError(f"can't open store {self._name}: {_reason(error)}")
+            reason = _reason(error)
+            return StoreError(f"can't open store {self._name}: {reason}", _HINTS.get(reason))
         return StoreDamaged(f"store {self._name} is damaged: {_reason(error)}")
 
 
@@ -211,16 +224,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _unusable(folder: Path, error: OSError) -> StoreError:
-    hints = {
-        errno.ENOENT: f"make the folder {shown(str(folder.parent), 200)} first",
-        errno.EACCES: "name a --data-dir that you may write to",
-        errno.EROFS: "name a --data-dir that you may write to",
-        errno.ENOSPC: "make space on the disk, then start again",
-    }
-    reason = (error.strerror or str(error)).lower()
-    return StoreError(
-        f"can't open store {shown(str(folder), 200)}: {reason}", hints.get(error.errno or 0)
-    )
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    hint = _HINTS.get(reason)
+    if error.errno == errno.ENOENT:
+        hint = f"make the folder {shown(str(folder.parent), 200)} first"
+    return StoreError(f"can't open store {shown(str(folder), 200)}: {reason}", hint)
 
 
 def _text(error: Exception) -> str:
@@ -232,7 +240,3 @@ def _text(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     reason = _text(error).rpartition(": ")[2].lower()
     return shown(reason, 200)
-
-
-def _reason_is(error: Exception, *numbers: int) -> bool:
-    return _reason(error) in {os.strerror(number).lower() for number in numbers}

@@ -258,6 +258,18 @@ def test_nothing_is_written_that_could_not_be_read(store):
     assert dump(store)[0] == 0
 
 
+def test_an_lsn_is_given_once(store):
+    commit(store, 3, sign(ANN, BOB, ("a-1", 1)))
+    for lsn in (3, 2):
+        with pytest.raises(StoreFailed, match="not above 3"):
+            commit(store, lsn, sign(ANN, BOB, ("b-1", 1)))
+    with pytest.raises(StoreFailed, match="not above 4"):
+        store.commit(
+            batch(*[entry(store, 4, sign(ANN, BOB, (billot, 1))) for billot in ("b-1", "c-1")])
+        )
+    assert store.last_lsn == 3
+
+
 def test_a_seq_never_falls(store):
     commit(store, 1, sign(ANN, BOB, ("a-1", 5)))
     with pytest.raises(StoreFailed, match="would fall"):
@@ -325,6 +337,8 @@ def test_marks_of_what_is_not_settled(place):
     third = entry(store, 3, sign(CAT, ANN, ("a-1", 3)))
     store.commit(batch(third, unsettled={2: {"a-1": Status.HELD}, 9: {"b-1": Status.HELD}}))
     assert store.unsettled() == {}
+    with store._engine.view() as view:
+        assert list(view.scan(b"u", b"v")) == []
 
 
 def test_evidence_and_meta_are_replaced(place):
@@ -544,6 +558,15 @@ def test_a_store_that_lost_all_is_damaged_not_new(folder):
             path.unlink()
     with pytest.raises(StoreDamaged):
         open_store(folder, TEST)
+
+
+def test_a_store_that_forgot_its_network_is_damaged_not_new(folder):
+    open_store(folder, TEST).close()
+    (log,) = folder.glob("*.log")
+    log.write_bytes(b"")  # LevelDB opens this without a word
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="network"):
+            open_store(folder, TEST)
 
 
 def test_a_table_that_is_gone_is_damage(folder):
