@@ -31,6 +31,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+__all__ = [
+    "AlreadySigned",
+    "BillotIdError",
+    "BillotsError",
+    "FrameTooLarge",
+    "HostError",
+    "InputError",
+    "JournalError",
+    "KeyFileError",
+    "NetworkFileError",
+    "OwnerIdError",
+    "ProtocolError",
+    "Refused",
+    "ServerError",
+    "ServerKeyChanged",
+    "StoreDamaged",
+    "StoreError",
+    "StoreFailed",
+    "StoreForeign",
+    "StoreLocked",
+    "Unreachable",
+    "WrongNetwork",
+]
+
 
 class BillotsError(Exception):
     """The base of all. `hint` names the next thing to type, where there is one."""

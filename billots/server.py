@@ -24,7 +24,7 @@ from billots.limits import Limits
 from billots.network import Network
 from billots.node import Node, Settings
 from billots.store import Batch, MemoryStore, Store, open_store
-from billots.version import VERSION
+from billots.version import __version__
 
 log = logging.getLogger("billots.server")
 
@@ -163,7 +163,7 @@ class Server:
         self.port = self._listener.sockets[0].getsockname()[1]
         settings = Settings(
             name=self.name,
-            version=VERSION,
+            version=__version__,
             port=self.port,
             trusted=self._trusted,
             started=int(time.time()),

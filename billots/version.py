@@ -1,3 +1,3 @@
 """The package's version, in one place; pyproject.toml reads it from here."""
 
-VERSION = "1.0.0.dev0"
+__version__ = "1.0.0.dev0"

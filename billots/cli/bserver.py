@@ -19,7 +19,7 @@ from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
 from billots.network import Network, shown
 from billots.server import Server
-from billots.version import VERSION
+from billots.version import __version__
 
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}", re.ASCII)
 _LEVELS = ("debug", "info", "warning", "error")
@@ -64,7 +64,7 @@ class Plan:
 @click.option(
     "--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="On stderr."
 )
-@click.version_option(VERSION, message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def command(  # noqa: PLR0917 - click passes them by name
     port: int,
     which: str | None,
