@@ -1,0 +1,127 @@
+"""One server of a wallet's list: the connection to it, its key, and what is wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from msgspec import Struct
+
+from billots.connection import Client
+from billots.errors import (
+    BillotsError,
+    ProtocolError,
+    Refused,
+    ServerKeyChanged,
+    Unreachable,
+)
+from billots.host import Host
+from billots.known_servers import KnownServers, Standing, key_changed
+from billots.messages import PROTOCOL, Info, WhoOwns
+from billots.statement import Statement, new_nonce
+
+Result = TypeVar("Result")
+
+
+class Problem(StrEnum):
+    """Why a server of the list counts for nothing; in our words, never in a server's."""
+
+    UNREACHABLE = "can't be reached"
+    SILENT = "did not answer in time"
+    BROKEN = "does not speak the protocol"
+    UNSIGNED = "did not sign the answer to what was asked"
+    CHANGED_KEY = "shows another key than the one known"
+    REFUSED = "refused to answer"
+    NOT_AWAITED = "was not waited for"
+
+
+class Unsigned(ProtocolError):
+    """A server's answer is no set of votes: unsigned, or signed for another question."""
+
+
+class Link:
+    """A server that is connected to when it is first needed.
+
+    `key` is set once a statement signed with it answered a question of ours, and it stands
+    well with what is known of the host; `network_id` is what the server says that it serves.
+    """
+
+    def __init__(self, host: Host, known: KnownServers, timeout_s: float) -> None:
+        self.host = host
+        self.timeout_s = timeout_s
+        self.key: str | None = None
+        self.network_id: str | None = None
+        self.problem: Problem | None = None
+        self.error: BillotsError | None = None
+        self._known = known
+        self._client: Client | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def reached(self) -> bool:
+        """Whether anything at all answered there."""
+        return self.network_id is not None
+
+    async def open(self) -> str:
+        """Connect, ask which network it is, and return the network's id."""
+        async with self._opening:
+            if self._client is None or self._client.closed.is_set() or self.network_id is None:
+                self.close()
+                self._client = await Client.connect(self.host, timeout_s=self.timeout_s)
+                info = await self.call("info", None, Info)
+                if info.protocol != PROTOCOL:
+                    raise ProtocolError(f"{self.host.place} speaks another protocol")
+                self.network_id = info.network.id
+            return self.network_id
+
+    async def call(self, method: str, params: Struct | None, result: type[Result]) -> Result:
+        """Call a method of a server that is open."""
+        assert self._client is not None
+        return await self._client.call(method, params, result, timeout_s=self.timeout_s)
+
+    async def statement(self, network_id: str, billots: Sequence[str]) -> Statement:
+        """The server's signed word on up to 256 billots.
+
+        Raises Unsigned or ServerKeyChanged for an answer that must not be counted, and what
+        `Client.call` raises.
+        """
+        nonce = new_nonce()
+        statement = await self.call("who_owns", WhoOwns(tuple(billots), nonce), Statement)
+        self.judge(statement, network_id, nonce, billots)
+        return statement
+
+    def judge(
+        self, statement: Statement, network_id: str, nonce: str, billots: Sequence[str]
+    ) -> None:
+        """Hold a statement against the question and against what is known of the server."""
+        if not statement.answers(network_id, nonce, billots):
+            raise Unsigned(f"{self.host.place} {Problem.UNSIGNED}")
+        standing = self._known.standing(self.host, network_id, statement.server)
+        if standing is Standing.CHANGED or self.key not in (None, statement.server):
+            raise key_changed(self.host)
+        if standing is Standing.NEW:
+            self._known.remember(self.host, network_id, statement.server)
+        self.key = statement.server
+        self.problem = self.error = None
+
+    def fail(self, error: BillotsError) -> None:
+        """Note why this server doesn't count."""
+        self.error = error
+        match error:
+            case ServerKeyChanged():
+                self.problem = Problem.CHANGED_KEY
+            case Unsigned():
+                self.problem = Problem.UNSIGNED
+            case Refused():
+                self.problem = Problem.REFUSED
+            case Unreachable():
+                self.problem = Problem.SILENT if self._client else Problem.UNREACHABLE
+            case _:
+                self.problem = Problem.BROKEN
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._client is not None:
+            self._client.abort()

@@ -1,0 +1,200 @@
+"""What an owner has: every server's list joined, and each billot of it counted.
+
+A `list` answer is not signed and proves nothing: it only says which billots to ask for. A
+billot that any server names is asked of all, and is the owner's if a quorum of signed
+statements says so. One that a liar leaves out is named by the others.
+
+What never moved comes as ranges. The network's file must give them to the owner; short ones
+are taken apart and counted like the rest. An issuer's long ones (135,380,000 billots at the
+start) stay ranges: a number is in one if as many servers as make a quorum say that it never
+moved. That is the servers' unsigned word over the network's file, and shown as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+from billots.asking import Answer, Circle, Poll
+from billots.errors import BillotIdError, BillotsError, JournalError, ProtocolError, WrongNetwork
+from billots.link import Link
+from billots.messages import ListBillots, Listed
+from billots.network import ROWS_MAX, Network, split_billot_id
+from billots.outcomes import Listing, OwnedBillot, UnmovedBillots
+from billots.quorum import Verdict
+
+PAGES_MAX = 10_000
+"""Pages of 1,000 billots that one server may send before it is taken for a liar."""
+OTHERS_AFTER_S = 0.5
+"""How long lists are waited for once as many as make a quorum are here: those name it all."""
+
+Range = tuple[str, int, int]
+
+
+class _Found:
+    """What one server names: billots that moved, and ranges that did not."""
+
+    def __init__(self) -> None:
+        self.moved: set[str] = set()
+        self.unmoved: list[Range] = []
+
+
+async def list_billots(
+    circle: Circle, owner: str, on_progress: Callable[[int, int], None] | None = None
+) -> Listing:
+    """The billots of `owner`; see the module for how they are found and counted."""
+    found = await _ask_all(circle, owner)
+    circle.require_one()
+    if not found:
+        raise next(iter(circle.problems())).error or ProtocolError("no server sent a list")
+    network = circle.network
+    short, long = _ranges(network, owner, found, circle.quorum.needed(circle.n))
+    named = {billot for answer in found for billot in answer.moved}
+    named.update(billot for billot in short if network.first_owner(billot) == owner)
+    billots = sorted(named, key=split_billot_id)
+    poll = Poll(circle, billots, on_progress=on_progress)
+    if billots:
+        await poll.run()
+    mine: list[OwnedBillot] = []
+    undecided: list[OwnedBillot] = []
+    for billot in billots:
+        tally = poll.tally(billot)
+        owned = OwnedBillot(billot, network.mils(billot), tally)
+        if tally.verdict is Verdict.OWNER:
+            if tally.owner == owner:
+                mine.append(owned)
+        elif any(holding.owner == owner for holding in poll.votes[billot].values()):
+            undecided.append(owned)
+    answers = tuple(Answer(k.host, k.key, None, k.problem) for k in circle.links)
+    unmoved = tuple(
+        UnmovedBillots(prefix, first, last, network.denominations[prefix].mils)
+        for prefix, first, last in long
+    )
+    return Listing(owner, network, tuple(mine), unmoved, tuple(undecided), answers)
+
+
+async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
+    """Every server's list; not waiting long for the last once a quorum's are here."""
+    tasks = {asyncio.create_task(_pages(circle, link, owner)): link for link in circle.links}
+    found: list[_Found] = []
+    waiting = set(tasks)
+    try:
+        while waiting:
+            enough = len(found) >= circle.quorum.needed(len(circle.links))
+            done, waiting = await asyncio.wait(
+                waiting,
+                timeout=OTHERS_AFTER_S if enough else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not done:
+                break
+            for task in done:
+                try:
+                    found.append(task.result())
+                except (WrongNetwork, JournalError):
+                    raise
+                except BillotsError as error:
+                    tasks[task].fail(error)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    return found
+
+
+async def _pages(circle: Circle, link: Link, owner: str) -> _Found:
+    await circle.open(link)
+    found = _Found()
+    cursor: str | None = None
+    for _ in range(PAGES_MAX):
+        page = await link.call("list", ListBillots(owner, cursor), Listed)
+        for billot in page.billots:
+            with contextlib.suppress(BillotIdError):
+                circle.network.check(billot.id)
+                found.moved.add(billot.id)
+        found.unmoved += [(r.prefix, r.first, r.last) for r in page.unmoved]
+        if page.cursor is None:
+            return found
+        if page.cursor == cursor:
+            break
+        cursor = page.cursor
+    raise ProtocolError(f"{link.host.place} sends a list without an end")
+
+
+def _ranges(
+    network: Network, owner: str, found: Iterable[_Found], needed: int
+) -> tuple[list[str], list[Range]]:
+    """The unmoved billots: ids of short ranges that any server names, long ranges of `needed`.
+
+    For all but the issuer the network's file itself names them one by one.
+    """
+    if owner != network.issuer:
+        return list(network.allocated_to(owner)), []
+    allocated = sorted(map(split_billot_id, network.allocations))
+    short: list[str] = []
+    long: list[Range] = []
+    named = [_within(network, answer.unmoved) for answer in found]
+    for prefix, first, last, votes in _swept(named):
+        for low, high in _without(prefix, first, last, allocated):
+            if high - low < ROWS_MAX:
+                short += [f"{prefix}{number}" for number in range(low, high + 1)]
+            elif votes >= needed:
+                long.append((prefix, low, high))
+    return short, long
+
+
+def _within(network: Network, ranges: Iterable[Range]) -> list[Range]:
+    """Ranges cut to what circulates."""
+    return [
+        (prefix, max(first, 1), min(last, network.denominations[prefix].circulation))
+        for prefix, first, last in ranges
+        if prefix in network.denominations
+    ]
+
+
+def _swept(named: Iterable[list[Range]]) -> Iterator[tuple[str, int, int, int]]:
+    """Ranges with how many of the lists have them, neighbours with equal counts as one."""
+    steps: dict[str, dict[int, int]] = {}
+    for ranges in named:
+        for prefix, first, last in _merged(ranges):
+            at = steps.setdefault(prefix, {})
+            at[first] = at.get(first, 0) + 1
+            at[last + 1] = at.get(last + 1, 0) - 1
+    for prefix in sorted(steps):
+        votes, start = 0, 0
+        for place, step in sorted(steps[prefix].items()):
+            if step == 0:
+                continue
+            if votes:
+                yield prefix, start, place - 1, votes
+            votes, start = votes + step, place
+
+
+def _merged(ranges: Iterable[Range]) -> Iterator[Range]:
+    """One server's ranges without overlaps: nobody is counted twice for a number."""
+    last: Range | None = None
+    for prefix, first, end in sorted(ranges):
+        if first > end:
+            continue
+        if last is not None and last[0] == prefix and first <= last[2] + 1:
+            last = (prefix, last[1], max(last[2], end))
+            continue
+        if last is not None:
+            yield last
+        last = (prefix, first, end)
+    if last is not None:
+        yield last
+
+
+def _without(
+    prefix: str, first: int, last: int, taken: Iterable[tuple[str, int]]
+) -> Iterator[tuple[int, int]]:
+    """What is left of a range without the `taken` numbers, which are in order."""
+    for other, number in taken:
+        if other == prefix and first <= number <= last:
+            if first < number:
+                yield first, number - 1
+            first = number + 1
+    if first <= last:
+        yield first, last

@@ -1,0 +1,228 @@
+"""Sending money: look at the holdings, sign, write down, send (DESIGN, section 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from billots.asking import Circle, Poll
+from billots.crypto import PrivateKey
+from billots.errors import (
+    BillotsError,
+    InputError,
+    JournalError,
+    ProtocolError,
+    Refused,
+    ServerKeyChanged,
+    Unreachable,
+)
+from billots.holding import Holding, Status
+from billots.journal import Entry, Journal, already_signed
+from billots.link import Link, Problem
+from billots.messages import Accepted, SendTransfer
+from billots.network import ROWS_MAX, check_owner_id, split_billot_id
+from billots.outcomes import Sent
+from billots.quorum import Verdict
+from billots.refusals import in_our_words, refusal
+from billots.statement import Statement, new_nonce
+from billots.transfer import Transfer
+
+_LOCKED_AGAIN_S = 0.02
+_BUSY = ("rate_limited", "store_failed")
+_PASSED_OVER = frozenset(
+    {Problem.UNREACHABLE, Problem.SILENT, Problem.BROKEN, Problem.UNSIGNED, Problem.CHANGED_KEY}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One wallet's hand: the key, where its journal is, and how its command is typed."""
+
+    key: PrivateKey
+    data_dir: Path | None
+    command: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    transfer: Transfer
+    resent: bool
+    lapsed: tuple[Transfer, ...]
+
+
+def check_request(billots: Sequence[str], to: str) -> list[str]:
+    """The ids in order; raises InputError for ids or an owner that no network could take."""
+    check_owner_id(to)
+    ordered = sorted(billots, key=split_billot_id)
+    if not 1 <= len(ordered) <= ROWS_MAX:
+        raise InputError(
+            f"a transfer moves 1 to {ROWS_MAX} billots, not {len(ordered)}",
+            "send the others with another transfer",
+        )
+    if len(set(ordered)) != len(ordered):
+        raise InputError("a billot is named twice")
+    return ordered
+
+
+async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) -> Sent:
+    """Move `billots` to the owner `to` by way of the circle's server, else of its list in turn.
+
+    Raises what `Wallet.transfer` says.
+    """
+    poll = Poll(circle, billots)
+    await poll.run(sender.timeout_s)
+    holdings = {billot: _holding(poll, billot) for billot in billots}
+    signed = await _sign(sender, circle, holdings, to)
+    return await _submit(sender, circle, signed)
+
+
+def _holding(poll: Poll, billot: str) -> Holding:
+    """A billot's holding: the quorum's, else the server's own word, else the newest of any."""
+    tally = poll.tally(billot)
+    if tally.verdict in (Verdict.OWNER, Verdict.NO_OWNER) and tally.holding is not None:
+        return tally.holding
+    circle = poll.circle
+    if circle.server is not None and billot in poll.said[circle.server]:
+        return poll.said[circle.server][billot]
+    votes = poll.votes[billot].values()
+    if votes:
+        return max(votes, key=lambda holding: holding.seq)
+    circle.require_one()
+    raise _worst(circle)
+
+
+def _worst(circle: Circle) -> BillotsError:
+    errors = [link.error for link in circle.everyone if link.error is not None]
+    changed = [error for error in errors if isinstance(error, ServerKeyChanged)]
+    return next(iter(changed or errors), Unreachable("no server answered in time"))
+
+
+async def _sign(
+    sender: Sender, circle: Circle, holdings: Mapping[str, Holding], to: str
+) -> _Signed:
+    """The transfer, on disk: the journal's own if it has it, else a new one."""
+    network, key = circle.network, sender.key
+    lapsed: list[Transfer] = []
+    asked_all = False
+    while True:
+        with await _journal(sender) as journal:
+            rows = [_row(journal, circle, b, h, to) for b, h in holdings.items()]
+            entries = journal.find(network.id, rows)
+            against = [entry for entry in entries if entry.transfer.to != to]
+            if not against or asked_all:
+                for entry in against:
+                    if not journal.lapse(entry, circle.answering_keys):
+                        raise already_signed(entry.transfer, sender.command)
+                    lapsed.append(entry.transfer)
+                stored = _stored(entries, rows, to)
+                transfer = stored or Transfer.sign(network, key, to, rows)
+                if stored is None:
+                    journal.sign(transfer, circle.answering_keys)
+                return _Signed(transfer, stored is not None, tuple(lapsed))
+        # Which keys are gone only a full round can tell; the lock isn't held for it.
+        await Poll(circle, list(holdings), everyone=True).run(sender.timeout_s)
+        asked_all = True
+
+
+def _row(
+    journal: Journal, circle: Circle, billot: str, holding: Holding, to: str
+) -> tuple[str, int]:
+    """The (billot, new seq) to sign: the next one, or the last if it is to be sent again."""
+    if holding.status is Status.UNISSUED:
+        raise refusal("unissued_billot", billot, holding)
+    if holding.status is Status.UNKNOWN:
+        raise refusal("not_settled", billot)
+    if holding.owner == journal.owner:
+        return billot, holding.seq + 1
+    row = (billot, holding.seq)
+    signed = any(entry.transfer.to == to for entry in journal.find(circle.network.id, [row]))
+    if holding.sender == journal.owner and holding.owner == to and signed:
+        return row
+    raise refusal("not_owner", billot, holding)
+
+
+def _stored(entries: Iterable[Entry], rows: Iterable[tuple[str, int]], to: str) -> Transfer | None:
+    wanted = set(rows)
+    same = (
+        e.transfer for e in entries if e.transfer.to == to and set(e.transfer.billots) == wanted
+    )
+    return next(same, None)
+
+
+async def _journal(sender: Sender) -> Journal:
+    """The journal, locked; another process has it only for a moment."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + sender.timeout_s
+    while True:
+        journal = Journal.open(sender.key.owner, sender.data_dir)
+        if journal is not None:
+            return journal
+        if loop.time() > end:
+            raise JournalError(
+                "another process keeps the journal of this key locked",
+                "end the other bwallet, then try again",
+            )
+        await asyncio.sleep(_LOCKED_AGAIN_S)
+
+
+async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
+    """Send to the circle's server, and while none can be reached to its list in turn."""
+    busy: Refused | None = None
+    for link in dict.fromkeys([*([circle.server] if circle.server else []), *circle.links]):
+        if link.problem in _PASSED_OVER:
+            continue
+        try:
+            statement = await _hand_over(circle, link, signed.transfer)
+        except Refused as refused:
+            await _note_answer(sender, circle, link, signed.transfer)
+            ours = in_our_words(refused, signed.transfer)
+            if ours.name not in _BUSY:
+                raise ours from None
+            busy = busy or ours
+        except (Unreachable, ProtocolError, ServerKeyChanged) as error:
+            link.fail(error)
+        else:
+            await _note_answer(sender, circle, link, signed.transfer)
+            return Sent(
+                signed.transfer,
+                circle.network,
+                link.host,
+                statement,
+                resent=signed.resent,
+                lapsed=signed.lapsed,
+            )
+    if busy is not None:
+        raise busy
+    raise Unreachable(
+        "no server took the transfer: it is signed and kept",
+        "the same command sends it again",
+    )
+
+
+async def _hand_over(circle: Circle, link: Link, transfer: Transfer) -> Statement:
+    """Submit a transfer to one server, and hold its answer against what was sent."""
+    network_id = await circle.open(link)
+    nonce = new_nonce()
+    accepted = await link.call("transfer", SendTransfer.of(transfer, nonce), Accepted)
+    billots = [billot for billot, _ in transfer.billots]
+    link.judge(accepted.statement, network_id, nonce, billots)
+    rows = zip(accepted.statement.billots, transfer.billots, strict=True)
+    stands = all(
+        said.seq > seq or (said.seq == seq and said.owner == transfer.to) for said, (_, seq) in rows
+    )
+    if not accepted.accepted or accepted.transfer_id != transfer.id or not stands:
+        raise ProtocolError(f"{link.host.place} says that it took a transfer, and shows otherwise")
+    return accepted.statement
+
+
+async def _note_answer(sender: Sender, circle: Circle, link: Link, transfer: Transfer) -> None:
+    if link.key is None:  # a refusal is not signed; a statement tells whose it was
+        with contextlib.suppress(BillotsError):
+            await link.statement(circle.network.id, [transfer.billots[0][0]])
+    if link.key is not None:
+        with await _journal(sender) as journal:
+            journal.answered(transfer.id, link.key)
