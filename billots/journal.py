@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -72,7 +73,7 @@ class Journal:
         self.owner = owner
         self._descriptor = descriptor
         self._entries: dict[str, Entry] = {}
-        self._rows: dict[tuple[str, str, int], str] = {}
+        self._rows: dict[tuple[str, str, int], list[str]] = {}
 
     @classmethod
     def open(cls, owner: str, directory: str | Path | None = None) -> Journal | None:
@@ -109,8 +110,8 @@ class Journal:
 
     def find(self, network_id: str, rows: Iterable[tuple[str, int]]) -> list[Entry]:
         """The live entries that move any of these (billot id, new seq) rows."""
-        ids = {self._rows.get((network_id, billot, seq)) for billot, seq in rows}
-        return [self._entries[identifier] for identifier in ids if identifier is not None]
+        found = (self._rows.get((network_id, billot, seq), ()) for billot, seq in rows)
+        return [self._entries[each] for each in dict.fromkeys(chain.from_iterable(found))]
 
     def sign(self, transfer: Transfer, servers: Iterable[str] = ()) -> None:
         """Write a transfer down; it is on disk when this returns, and may be sent.
@@ -184,7 +185,9 @@ class Journal:
                 entry = self._entries.setdefault(transfer.id, Entry(transfer))
                 entry.servers.update(servers)
                 for billot, seq in transfer.billots:
-                    self._rows[transfer.network, billot, seq] = transfer.id
+                    ids = self._rows.setdefault((transfer.network, billot, seq), [])
+                    if transfer.id not in ids:
+                        ids.append(transfer.id)
             case _Answered(transfer_id, server):
                 entry = self._entries[transfer_id]
                 entry.servers.add(server)
@@ -192,8 +195,7 @@ class Journal:
             case _Lapsed(transfer_id):
                 transfer = self._entries.pop(transfer_id).transfer
                 for billot, seq in transfer.billots:
-                    if self._rows.get((transfer.network, billot, seq)) == transfer_id:
-                        del self._rows[transfer.network, billot, seq]
+                    self._rows[transfer.network, billot, seq].remove(transfer_id)
             case _Head():
                 raise KeyError(line.owner)
 

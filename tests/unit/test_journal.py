@@ -205,6 +205,20 @@ def test_an_entry_lapses_once_all_who_knew_of_it_are_gone(tmp_path):
         assert not journal.lapse(entry, [ONE])
 
 
+def test_an_entry_that_lapses_leaves_the_others_of_its_billots(tmp_path):
+    both, alone = signed(rows=[("a-1", 1), ("b-7", 3)]), signed()
+    with opened(tmp_path) as journal:
+        for transfer, server in ((both, ONE), (alone, TWO)):
+            journal.sign(transfer)
+            journal.answered(transfer.id, server)
+        first, second = journal.find(TEST.id, [("a-1", 1)])
+        assert (first.transfer, second.transfer) == (both, alone)
+        assert journal.lapse(second, [ONE])
+        assert not journal.lapse(first, [ONE])
+    with opened(tmp_path) as journal, pytest.raises(AlreadySigned):
+        journal.sign(signed(BOB))
+
+
 def test_an_answer_to_what_it_does_not_hold_is_not_written(tmp_path):
     with opened(tmp_path) as journal:
         journal.sign(signed())
