@@ -11,18 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from billots.cli.output import NO, NOBODY, OK, USAGE, tell
-from billots.errors import BillotsError, Refused, Unreachable
+from billots.cli import documents
+from billots.cli.program import fail
+from billots.errors import BillotsError
 from billots.network import format_mils, shown
 
 if TYPE_CHECKING:
     from billots.asking import Answer
     from billots.cli.bwallet import Settings
-    from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+    from billots.outcomes import Listing, Overview, OwnerCheck
 
 PROGRAM = "bwallet"
+OK, NO, NOBODY = 0, 1, 3
 _LIVE_LIST_MIN = 1000
 
 
@@ -87,7 +87,7 @@ def list_billots(settings: Settings) -> int:
         listing = wallet.list_billots(owner)
     warn_servers(listing.answers)
     if settings.json:
-        _document(_listing_fields(listing))
+        _document(documents.listing_fields(listing))
     else:
         _show_listing(listing)
     return OK
@@ -99,14 +99,13 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
     warn_exposed(settings.keyfile, sent.transfer.sender)
     for lapsed in sent.lapsed:
         names = ",".join(billot for billot, _ in lapsed.billots)
-        tell(
-            PROGRAM,
+        _tell(
+            "note",
             f"an earlier transfer of {names} to {lapsed.to} is given up: "
             "no server that knew of it answers",
-            kind="note",
         )
     if settings.json:
-        _document(_sent_fields(sent))
+        _document(documents.sent_fields(sent))
         return OK
     _line("Transfer broadcasted.")
     total = format_mils(sent.network.total_mils(b for b, _ in sent.transfer.billots))
@@ -126,27 +125,19 @@ def overview(settings: Settings) -> int:
     if seen.owner is not None:
         warn_exposed(settings.keyfile, seen.owner)
     if settings.json:
-        _document(_overview_fields(seen))
+        _document(documents.overview_fields(seen))
     else:
         _show_overview(seen)
     if reached:
         return OK
-    error = Unreachable("no server could be reached", "--trusted h:p, h:p names other servers")
-    tell(PROGRAM, str(error), error.hint)
-    return NOBODY
+    return fail(
+        PROGRAM, "no server could be reached", "--trusted h:p, h:p names other servers", NOBODY
+    )
 
 
 def print_error(error: BillotsError) -> None:
-    """An error as the one document on stdout; stderr says the same to people."""
-    name = error.name if isinstance(error, Refused) else None
-    _document(
-        {
-            "error": name or type(error).__name__,
-            "message": str(error),
-            "hint": error.hint,
-            **({"code": error.code, "data": error.data} if isinstance(error, Refused) else {}),
-        }
-    )
+    """An error as the one document on stdout."""
+    _document(documents.error_fields(error))
 
 
 def warn_exposed(keyfile: Path, owner: str) -> None:
@@ -159,7 +150,7 @@ def warn_exposed(keyfile: Path, owner: str) -> None:
     test = Network.shipped("test")
     if owner == test.issuer or owner in test.allocations.values():
         return
-    tell(PROGRAM, f"others can read {_name(keyfile)}", f"chmod 600 {_name(keyfile)}", "warning")
+    _tell("warning", f"others can read {_name(keyfile)}", f"chmod 600 {_name(keyfile)}")
 
 
 def warn_servers(answers: Iterable[Answer]) -> None:
@@ -170,7 +161,7 @@ def warn_servers(answers: Iterable[Answer]) -> None:
     for answer in answers:
         if answer.problem is Problem.CHANGED_KEY:
             error = key_changed(answer.host)
-            tell(PROGRAM, str(error), error.hint, "warning")
+            _tell("warning", str(error), error.hint)
 
 
 def _show_check(settings: Settings, check: OwnerCheck) -> int:
@@ -179,7 +170,7 @@ def _show_check(settings: Settings, check: OwnerCheck) -> int:
     status = OK if check.verdict is Verdict.OWNER else NO
     warn_servers(check.answers)
     if settings.json:
-        _document(_check_fields(check))
+        _document(documents.check_fields(check))
         return status
     tally = check.tally
     match check.verdict:
@@ -248,80 +239,11 @@ def _show_overview(seen: Overview) -> None:
     )
 
 
-def _check_fields(check: OwnerCheck) -> dict[str, Any]:
-    tally, holding = check.tally, check.tally.holding
-    pair = check.conflict
-    return {
-        "billot": check.billot,
-        "value": format_mils(check.network.mils(check.billot)),
-        "network": {"name": check.network.name, "id": check.network.id},
-        "verdict": check.verdict.value,
-        "owner": check.owner,
-        "seq": holding.seq if holding is not None else None,
-        "status": holding.status.value if holding is not None else None,
-        "votes": tally.votes,
-        "needed": tally.needed,
-        "n": tally.n,
-        "answers": [_answer_fields(answer) for answer in check.answers],
-        "conflict": None if pair is None else [pair.first.to, pair.second.to],
-    }
-
-
-def _answer_fields(answer: Answer) -> dict[str, Any]:
-    holding = answer.holding
-    said = (
-        {"seq": holding.seq, "owner": holding.owner, "status": holding.status.value}
-        if holding is not None
-        else {}
-    )
-    problem = answer.problem.value if answer.problem is not None else None
-    return {"server": answer.host.place, "key": answer.key, "problem": problem, **said}
-
-
-def _listing_fields(listing: Listing) -> dict[str, Any]:
-    return {
-        "owner": listing.owner,
-        "network": {"name": listing.network.name, "id": listing.network.id},
-        "billots": [{"id": b.id, "value": format_mils(b.mils)} for b in listing.billots],
-        "unmoved": [
-            {"prefix": r.prefix, "first": r.first, "last": r.last, "value": format_mils(r.mils)}
-            for r in listing.unmoved
-        ],
-        "undecided": [
-            {"id": b.id, "value": format_mils(b.mils), "verdict": b.tally.verdict.value}
-            for b in listing.undecided
-        ],
-        "total": format_mils(listing.total_mils),
-        "answers": [_answer_fields(answer) for answer in listing.answers],
-    }
-
-
-def _sent_fields(sent: Sent) -> dict[str, Any]:
-    return {
-        "accepted": True,
-        "transfer_id": sent.transfer.id,
-        "network": {"name": sent.network.name, "id": sent.network.id},
-        "to": sent.transfer.to,
-        "billots": [
-            {"id": row.id, "seq": row.seq, "status": row.status.value}
-            for row in sent.statement.billots
-        ],
-        "server": sent.host.place,
-        "resent": sent.resent,
-        "lapsed": [lapsed.id for lapsed in sent.lapsed],
-    }
-
-
-def _overview_fields(seen: Overview) -> dict[str, Any]:
-    network = seen.network
-    return {
-        "owner": seen.owner,
-        "keyfile": str(seen.keyfile),
-        "network": None if network is None else {"name": network.name, "id": network.id},
-        "answers": [_answer_fields(answer) for answer in seen.answers],
-        "needed": seen.needed,
-        "n": seen.n,
-    }
+def _tell(kind: str, message: str, hint: str | None = None) -> None:
+    """What is worth knowing and no error, on stderr."""
+    print(f"{PROGRAM}: {kind}: {message}", file=sys.stderr)
+    if hint is not None:
+        print(f"hint: {hint}", file=sys.stderr)
 
 
 def _document(fields: dict[str, Any]) -> None:
@@ -331,7 +253,6 @@ def _document(fields: dict[str, Any]) -> None:
 
 
 def _line(text: str) -> None:
-    # print, not click.echo: a file that is full is told at the flush, once.
     print(text)
 
 

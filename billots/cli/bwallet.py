@@ -9,19 +9,38 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from billots.cli.options import check_seconds, find_network, join_words
-from billots.cli.output import run, tell
-from billots.errors import BillotsError
+from billots.cli.options import check_seconds, find_network
+from billots.cli.program import run_command
+from billots.errors import (
+    AlreadySigned,
+    BillotsError,
+    ProtocolError,
+    Refused,
+    ServerKeyChanged,
+    Unreachable,
+)
+from billots.network import shown
+from billots.version import __version__
 
 if TYPE_CHECKING:
     from billots.wallet import Wallet
 
 PROGRAM = "bwallet"
+STATUSES: dict[type[BillotsError], int] = {
+    Unreachable: 3,
+    ProtocolError: 3,
+    Refused: 1,
+    AlreadySigned: 1,
+    ServerKeyChanged: 1,
+    BillotsError: 2,
+}
 
 EPILOG = """\b
 Examples:
@@ -71,22 +90,26 @@ class Settings:
         )
 
 
+# What is done is typed, never found in the environment.
+_action = partial(click.option, allow_from_autoenv=False)
+
+
 @click.command(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
+@_action(
     "--genkeys",
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
     help="Make a key: FILE (else --keyfile) and FILE.pub. Nothing is ever overwritten.",
 )
-@click.option("--hash", "show_hash", is_flag=True, help="Print your owner id.")
-@click.option("--list", "list_", is_flag=True, help="List your billots and their value.")
-@click.option("--check-owner", metavar="ID", help="Whose a billot is, by the trusted servers.")
-@click.option("--who-owns", metavar="ID", help="Whose a billot is, by the one server.")
-@click.option(
+@_action("--hash", "show_hash", is_flag=True, help="Print your owner id.")
+@_action("--list", "list_", is_flag=True, help="List your billots and their value.")
+@_action("--check-owner", metavar="ID", help="Whose a billot is, by the trusted servers.")
+@_action("--who-owns", metavar="ID", help="Whose a billot is, by the one server.")
+@_action(
     "--transfer",
     nargs=2,
     metavar="ID TO",
@@ -94,13 +117,11 @@ class Settings:
 )
 @click.option(
     "--server",
-    envvar="BWALLET_SERVER",
     metavar="HOST",
     help="Where transfers go.  [default: mint1.billots.org:7333, or the first of --trusted]",
 )
 @click.option(
     "--keyfile",
-    envvar="BWALLET_KEYFILE",
     default="key",
     show_default=True,
     type=click.Path(path_type=Path),
@@ -109,14 +130,12 @@ class Settings:
 )
 @click.option(
     "--trusted",
-    envvar="BWALLET_TRUSTED",
     metavar="HOSTS",
     help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h:p#KEY pins a server's key.  "
     "[default: mint1:7333, mint2:7334, mint3:7335 of billots.org]",
 )
 @click.option(
     "--quorum",
-    envvar="BWALLET_QUORUM",
     default="safe",
     show_default=True,
     metavar="RULE",
@@ -124,14 +143,12 @@ class Settings:
 )
 @click.option(
     "--network",
-    envvar="BWALLET_NETWORK",
     metavar="FILE",
     help="A network file, or main or test.  [default: what the servers state]",
 )
 @click.option("--json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option(
     "--timeout",
-    envvar="BWALLET_TIMEOUT",
     type=float,
     default=5.0,
     show_default=True,
@@ -139,11 +156,12 @@ class Settings:
     metavar="SECONDS",
     help="How long a server may take to answer.",
 )
-@click.version_option(None, "--version", package_name="billots", message="bwallet %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s", allow_from_autoenv=False)
 def bwallet(
+    *,
     genkeys: str | None,
-    show_hash: bool,  # noqa: FBT001 - click passes options by their names
-    list_: bool,  # noqa: FBT001
+    show_hash: bool,
+    list_: bool,
     check_owner: str | None,
     who_owns: str | None,
     transfer: tuple[str, str] | None,
@@ -187,10 +205,11 @@ def bwallet(
         raise
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    words = join_words(sys.argv[1:] if arguments is None else arguments)
-    return run(PROGRAM, lambda: int(bwallet.main(words, PROGRAM, standalone_mode=False) or 0))
+def main() -> NoReturn:
+    """Run the command line, and exit."""
+    if isinstance(sys.stdout, TextIOWrapper):  # whatever the terminal's encoding can't say
+        sys.stdout.reconfigure(errors="backslashreplace")
+    run_command(bwallet, PROGRAM, STATUSES)
 
 
 def _passphrase(keyfile: Path) -> str | None:
@@ -203,7 +222,9 @@ def _passphrase(keyfile: Path) -> str | None:
         return None  # reading it again tells what is wrong
     if not encrypted or not sys.stdin.isatty():
         return None
-    typed: str = click.prompt(f"Passphrase of {keyfile}", hide_input=True, err=True)
+    typed: str = click.prompt(
+        f"Passphrase of {shown(str(keyfile), 200)}", hide_input=True, err=True
+    )
     return typed
 
 
@@ -221,10 +242,5 @@ def _command(settings: Settings) -> str:
     return " ".join([PROGRAM, *words])
 
 
-def warn(message: str, hint: str | None = None) -> None:
-    """One line on stderr for what is worth knowing and no error."""
-    tell(PROGRAM, message, hint, "warning")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

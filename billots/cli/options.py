@@ -1,8 +1,7 @@
-"""What the commands' options have in common."""
+"""Values of options, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,26 +10,6 @@ if TYPE_CHECKING:
     from billots.network import Network
 
 TIMEOUT_S_MAX = 3600.0
-
-
-def join_words(arguments: Sequence[str], option: str = "--trusted") -> list[str]:
-    """The arguments with the words after `option` as one, up to the next option.
-
-    So that ``--trusted a:1, b:2, c:3 --json`` needs no quotes.
-    """
-    joined: list[str] = []
-    inside = False
-    for argument in arguments:
-        if argument.startswith("-"):
-            inside = argument == option or argument.startswith(f"{option}=")
-            fresh = inside and argument == option
-            joined.append(argument)
-        elif inside and not fresh:
-            joined[-1] += f" {argument}"
-        else:
-            joined.append(argument)
-            fresh = False
-    return joined
 
 
 def find_network(name: str) -> Network:

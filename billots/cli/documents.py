@@ -1,0 +1,104 @@
+"""What ``--json`` prints: one document for each outcome, and for each error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from billots.errors import BillotsError, Refused
+from billots.network import format_mils
+
+if TYPE_CHECKING:
+    from billots.asking import Answer
+    from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+
+
+def error_fields(error: BillotsError) -> dict[str, Any]:
+    """What went wrong; stderr says the same to people."""
+    fields: dict[str, Any] = {
+        "error": type(error).__name__,
+        "message": str(error),
+        "hint": error.hint,
+    }
+    if isinstance(error, Refused):
+        fields |= {"error": error.name or "Refused", "code": error.code, "data": error.data}
+    return fields
+
+
+def check_fields(check: OwnerCheck) -> dict[str, Any]:
+    """Whose a billot is, and who said so."""
+    tally, holding = check.tally, check.tally.holding
+    pair = check.conflict
+    return {
+        "billot": check.billot,
+        "value": format_mils(check.network.mils(check.billot)),
+        "network": {"name": check.network.name, "id": check.network.id},
+        "verdict": check.verdict.value,
+        "owner": check.owner,
+        "seq": holding.seq if holding is not None else None,
+        "status": holding.status.value if holding is not None else None,
+        "votes": tally.votes,
+        "needed": tally.needed,
+        "n": tally.n,
+        "answers": [_answer_fields(answer) for answer in check.answers],
+        "conflict": None if pair is None else [pair.first.to, pair.second.to],
+    }
+
+
+def _answer_fields(answer: Answer) -> dict[str, Any]:
+    holding = answer.holding
+    said = (
+        {"seq": holding.seq, "owner": holding.owner, "status": holding.status.value}
+        if holding is not None
+        else {}
+    )
+    problem = answer.problem.value if answer.problem is not None else None
+    return {"server": answer.host.place, "key": answer.key, "problem": problem, **said}
+
+
+def listing_fields(listing: Listing) -> dict[str, Any]:
+    """What an owner has. Values are decimal texts, exact."""
+    return {
+        "owner": listing.owner,
+        "network": {"name": listing.network.name, "id": listing.network.id},
+        "billots": [{"id": b.id, "value": format_mils(b.mils)} for b in listing.billots],
+        "unmoved": [
+            {"prefix": r.prefix, "first": r.first, "last": r.last, "value": format_mils(r.mils)}
+            for r in listing.unmoved
+        ],
+        "undecided": [
+            {"id": b.id, "value": format_mils(b.mils), "verdict": b.tally.verdict.value}
+            for b in listing.undecided
+        ],
+        "total": format_mils(listing.total_mils),
+        "answers": [_answer_fields(answer) for answer in listing.answers],
+    }
+
+
+def sent_fields(sent: Sent) -> dict[str, Any]:
+    """A transfer that was accepted."""
+    return {
+        "accepted": True,
+        "transfer_id": sent.transfer.id,
+        "network": {"name": sent.network.name, "id": sent.network.id},
+        "to": sent.transfer.to,
+        "billots": [
+            {"id": row.id, "seq": row.seq, "status": row.status.value}
+            for row in sent.statement.billots
+        ],
+        "server": sent.host.place,
+        "resent": sent.resent,
+        "lapsed": [lapsed.id for lapsed in sent.lapsed],
+    }
+
+
+def overview_fields(seen: Overview) -> dict[str, Any]:
+    """Who and where one is."""
+    network = seen.network
+    return {
+        "owner": seen.owner,
+        "keyfile": str(seen.keyfile),
+        "network": None if network is None else {"name": network.name, "id": network.id},
+        "answers": [_answer_fields(answer) for answer in seen.answers],
+        "needed": seen.needed,
+        "n": seen.n,
+    }
