@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -149,9 +150,14 @@ class Circle:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
         for link in self.everyone:
             link.close()
+        with contextlib.suppress(*(() if error is None else (JournalError,))):
+            self.save_keys()
+
+    def save_keys(self) -> None:
+        """Write down the keys of servers that were new; raises JournalError."""
         self._known.save()
 
 

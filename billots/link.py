@@ -110,12 +110,14 @@ class Link:
         """Note why this server doesn't count."""
         self.error = error
         match error:
+            case Refused():  # its message may be the server's own text
+                self.problem = Problem.REFUSED
+                said = f"{self.host.place} refused to answer: error {error.code}"
+                self.error = Refused(error.code, said, error.name)
             case ServerKeyChanged():
                 self.problem = Problem.CHANGED_KEY
             case Unsigned():
                 self.problem = Problem.UNSIGNED
-            case Refused():
-                self.problem = Problem.REFUSED
             case Unreachable():
                 self.problem = Problem.SILENT if self._client else Problem.UNREACHABLE
             case _:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from billots.asking import Answer, Circle, Poll
 from billots.errors import BillotIdError, BillotsError, JournalError, ProtocolError, WrongNetwork
@@ -24,8 +25,10 @@ from billots.network import ROWS_MAX, Network, split_billot_id
 from billots.outcomes import Listing, OwnedBillot, UnmovedBillots
 from billots.quorum import Verdict
 
-PAGES_MAX = 10_000
+PAGES_MAX = 2_000
 """Pages of 1,000 billots that one server may send before it is taken for a liar."""
+EXPANDED_MAX = 65_536
+"""Ids of short ranges that are counted one by one; ranges beyond them stay ranges."""
 OTHERS_AFTER_S = 0.5
 """How long lists are waited for once as many as make a quorum are here: those name it all."""
 
@@ -137,7 +140,7 @@ def _ranges(
     named = [_within(network, answer.unmoved) for answer in found]
     for prefix, first, last, votes in _swept(named):
         for low, high in _without(prefix, first, last, allocated):
-            if high - low < ROWS_MAX:
+            if high - low < ROWS_MAX and len(short) < EXPANDED_MAX:
                 short += [f"{prefix}{number}" for number in range(low, high + 1)]
             elif votes >= needed:
                 long.append((prefix, low, high))
@@ -188,13 +191,13 @@ def _merged(ranges: Iterable[Range]) -> Iterator[Range]:
 
 
 def _without(
-    prefix: str, first: int, last: int, taken: Iterable[tuple[str, int]]
+    prefix: str, first: int, last: int, taken: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[int, int]]:
     """What is left of a range without the `taken` numbers, which are in order."""
-    for other, number in taken:
-        if other == prefix and first <= number <= last:
-            if first < number:
-                yield first, number - 1
-            first = number + 1
+    inside = slice(bisect_left(taken, (prefix, first)), bisect_right(taken, (prefix, last)))
+    for _, number in taken[inside]:
+        if first < number:
+            yield first, number - 1
+        first = number + 1
     if first <= last:
         yield first, last

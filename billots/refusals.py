@@ -17,20 +17,20 @@ _AGAIN = "the same command sends it again"
 _WORDS: dict[str, tuple[str, str | None]] = {
     "unknown_billot": ("the server knows no billot {billot}", None),
     "unissued_billot": ("{billot} is unissued: nobody owns it", None),
-    "not_owner": ("{billot} is not yours{owner}", "bwallet --list shows what is"),
+    "not_owner": ("{billot} is not yours{owner}", "{command} --list shows what is"),
     "bad_signature": ("the server says that the signature is wrong", None),
     "wrong_network": ("the server is of another network", "--network or --server names another"),
-    "stale_seq": ("{billot} has moved on{owner}", "bwallet --check-owner {billot}"),
+    "stale_seq": ("{billot} has moved on{owner}", "{command} --check-owner {billot}"),
     "behind": ("the server has not heard yet how {billot} came to you", _AGAIN),
     "not_settled": ("{billot} is not settled yet", _AGAIN),
     "conflicting_transfer": (
         "{billot} is signed over to somebody else already{owner}",
-        "bwallet --check-owner {billot}",
+        "{command} --check-owner {billot}",
     ),
     "contested_billot": ("{billot} was signed over twice, and is not settled", _AGAIN),
     "disputed_billot": (
         "{billot} was signed over twice, and no quorum has either owner",
-        "bwallet --check-owner {billot}",
+        "{command} --check-owner {billot}",
     ),
     "frame_too_large": ("the transfer is too large for the server", "send fewer billots at once"),
     "rate_limited": ("the server has too much to do for this address", _AGAIN),
@@ -48,18 +48,25 @@ class _Told(msgspec.Struct, rename={"sender": "from"}):
     sender: OwnerId | None = None
 
 
-def refusal(name: str, billot: str, holding: Holding | None = None) -> Refused:
-    """The refusal `name` for a billot, in our words, with what is known of its owner."""
+def refusal(
+    name: str, billot: str, holding: Holding | None = None, command: str = "bwallet"
+) -> Refused:
+    """The refusal `name` for a billot, in our words, with what is known of its owner.
+
+    `command` is what its hint says to type.
+    """
     words, hint = _WORDS[name]
     owner = holding.owner if holding is not None else None
     data: dict[str, object] = {"billot": billot}
     if holding is not None:
         data |= {"seq": holding.seq, "owner": owner, "status": holding.status.value}
     told = words.format(billot=billot, owner=f": its owner is {owner}" if owner else "")
-    return Refused(CODES[name], told, name, data, hint and hint.format(billot=billot))
+    return Refused(
+        CODES[name], told, name, data, hint and hint.format(billot=billot, command=command)
+    )
 
 
-def in_our_words(refused: Refused, transfer: Transfer) -> Refused:
+def in_our_words(refused: Refused, transfer: Transfer, command: str = "bwallet") -> Refused:
     """What a server's error answer to `transfer` means; its own text and data are dropped.
 
     Only a billot that is one of the transfer's, and a holding of the right shape, are read
@@ -72,7 +79,7 @@ def in_our_words(refused: Refused, transfer: Transfer) -> Refused:
     billots = [billot for billot, _ in transfer.billots]
     told = refused.data.get("billot")
     billot = told if isinstance(told, str) and told in billots else ",".join(billots[:3])
-    return refusal(refused.name, billot, _holding(refused.data))
+    return refusal(refused.name, billot, _holding(refused.data), command)
 
 
 def _holding(data: Mapping[str, Any]) -> Holding | None:

@@ -76,6 +76,7 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
     poll = Poll(circle, billots)
     await poll.run(sender.timeout_s)
     holdings = {billot: _holding(poll, billot) for billot in billots}
+    circle.save_keys()
     signed = await _sign(sender, circle, holdings, to)
     return await _submit(sender, circle, signed)
 
@@ -110,7 +111,10 @@ async def _sign(
     asked_all = False
     while True:
         with await _journal(sender) as journal:
-            rows = [_row(journal, circle, b, h, to) for b, h in holdings.items()]
+            rows = [
+                _row(journal, network.id, billot, holding, to=to, command=sender.command)
+                for billot, holding in holdings.items()
+            ]
             entries = journal.find(network.id, rows)
             against = [entry for entry in entries if entry.transfer.to != to]
             if not against or asked_all:
@@ -129,7 +133,7 @@ async def _sign(
 
 
 def _row(
-    journal: Journal, circle: Circle, billot: str, holding: Holding, to: str
+    journal: Journal, network_id: str, billot: str, holding: Holding, *, to: str, command: str
 ) -> tuple[str, int]:
     """The (billot, new seq) to sign: the next one, or the last if it is to be sent again."""
     if holding.status is Status.UNISSUED:
@@ -139,10 +143,10 @@ def _row(
     if holding.owner == journal.owner:
         return billot, holding.seq + 1
     row = (billot, holding.seq)
-    signed = any(entry.transfer.to == to for entry in journal.find(circle.network.id, [row]))
+    signed = any(entry.transfer.to == to for entry in journal.find(network_id, [row]))
     if holding.sender == journal.owner and holding.owner == to and signed:
         return row
-    raise refusal("not_owner", billot, holding)
+    raise refusal("not_owner", billot, holding, command)
 
 
 def _stored(entries: Iterable[Entry], rows: Iterable[tuple[str, int]], to: str) -> Transfer | None:
@@ -179,7 +183,7 @@ async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
             statement = await _hand_over(circle, link, signed.transfer)
         except Refused as refused:
             await _note_answer(sender, circle, link, signed.transfer)
-            ours = in_our_words(refused, signed.transfer)
+            ours = in_our_words(refused, signed.transfer, sender.command)
             if ours.name not in _BUSY:
                 raise ours from None
             busy = busy or ours
@@ -224,5 +228,6 @@ async def _note_answer(sender: Sender, circle: Circle, link: Link, transfer: Tra
         with contextlib.suppress(BillotsError):
             await link.statement(circle.network.id, [transfer.billots[0][0]])
     if link.key is not None:
-        with await _journal(sender) as journal:
+        # Without this line the entry only stays for longer: no reason to hide the answer.
+        with contextlib.suppress(JournalError), await _journal(sender) as journal:
             journal.answered(transfer.id, link.key)

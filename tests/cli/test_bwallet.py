@@ -329,15 +329,16 @@ def test_refused_transfers(terminal):
             words = ("--keyfile", MOCK / "user1", "--server", server.host, "--transfer")
             out, err, status = await terminal.type(*words, "d-1", USER3.owner)
             assert (out, status) == ("", 1)
+            command = f"bwallet --keyfile {MOCK / 'user1'} --server {server.host}"
             assert err == error(
-                f"d-1 is not yours: its owner is {USER2.owner}", "bwallet --list shows what is"
+                f"d-1 is not yours: its owner is {USER2.owner}", f"{command} --list shows what is"
             )
             evil = Refuse("stale_seq", {"billot": "\x1b[2J"}, "\x1b[31mvisit evil.example")
             server.behaviour["transfer"] = lambda *_: evil
             out, err, status = await terminal.type(*words, "b-1", USER3.owner)
             assert (out, err, status) == (
                 "",
-                error("b-1 has moved on", "bwallet --check-owner b-1"),
+                error("b-1 has moved on", f"{command} --check-owner b-1"),
                 1,
             )
             out, err, status = await terminal.type(*words, "c-1", USER3.owner, "--json")
@@ -346,8 +347,7 @@ def test_refused_transfers(terminal):
             _, err, status = await terminal.type(*words, "b-1", USER2.owner)
             assert err == error(
                 f"already signed over to another owner: b-1 (seq 1) to {USER3.owner}",
-                f"bwallet --keyfile {MOCK / 'user1'} --server {server.host} "
-                f"--transfer b-1 {USER3.owner} sends that one again",
+                f"{command} --transfer b-1 {USER3.owner} sends that one again",
             )
             assert status == 1
 

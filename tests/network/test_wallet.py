@@ -1076,6 +1076,28 @@ def test_a_key_or_a_journal_that_can_not_be_used_stops_it_before_anything_is_sen
     run(scenario())
 
 
+@pytest.mark.parametrize("name", ["rate_limited", -32603])
+@pytest.mark.parametrize(
+    ("method", "verb"),
+    [
+        ("info", lambda mine: mine.who_owns("a-1")),
+        ("who_owns", lambda mine: mine.who_owns("a-1")),
+        ("list", lambda mine: mine.list_billots()),
+        ("who_owns", lambda mine: mine.transfer("a-1", USER2.owner)),
+    ],
+)
+def test_no_text_of_a_server_is_in_any_error(tmp_path, method, verb, name):
+    async def scenario():
+        async with running() as (server,):
+            server.behaviour[method] = lambda *_: Refuse(name, {}, EVIL)
+            with pytest.raises((Refused, Unreachable)) as caught:
+                await verb(wallet(tmp_path, [server]))
+            assert str(caught.value).isprintable()
+            assert "evil" not in f"{caught.value} {caught.value.hint}"
+
+    run(scenario())
+
+
 # -- where one is ------------------------------------------------------------------------------
 
 
