@@ -5,73 +5,90 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
-from billots.connection import Client, FrameProtocol
+from billots.connection import Client
 from billots.errors import BillotsError, HostError
 from billots.host import Host
 from billots.messages import Announce, Info
-
-if TYPE_CHECKING:
-    from billots.server import Server
+from billots.switchboard import Switchboard
+from billots.wire import Wire
 
 log = logging.getLogger("billots.links")
 
 _PROBES_MAX = 100
+_PROBES_PER_ADDRESS_MAX = 8
 _PROBE_BURST = 5.0
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
-class LinkProtocol(FrameProtocol):
+class LinkWire(Wire):
     """Our end of a link to a trusted server."""
 
-    def __init__(self, server: Server, index: int) -> None:
-        super().__init__(server.limits.frame_bytes_max)
-        self._server = server
+    def __init__(self, board: Switchboard, index: int) -> None:
+        super().__init__(board)
         self._index = index
-        self.id = server.new_id()
         self.ended = asyncio.Event()
         self.was_up = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the node, which begins the conversation (asyncio calls this)."""
         super().connection_made(transport)
-        self._server.attach(self)
-        self._server.node.links.opened(self.id, self._index)
-        self._server.flush()
-
-    def frames_received(self, frames: list[bytes]) -> None:
-        """Hand frames to the node."""
-        self._server.hand_in(self, frames)
+        _keep_alive(transport.get_extra_info("socket"))
+        peer = transport.get_extra_info("peername")
+        if peer:
+            self.board.trusted_addresses.add(str(peer[0]))
+        self.board.attach(self)
+        self.board.node.links.opened(self.id, self._index)
+        self.board.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the node (asyncio calls this)."""
-        del error
-        self.was_up = self._server.node.links.is_up(self.id)
-        self._server.detach(self)
+        self.was_up = self.board.node.links.is_up(self.id)
+        super().connection_lost(error)
         self.ended.set()
 
 
-async def keep_link(server: Server, index: int) -> None:
+def _keep_alive(sock: Any) -> None:
+    """Notice within a minute that the other machine is gone: who only listens never would."""
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        option = getattr(socket, name, None)  # not every system has each of them
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def keep_link(board: Switchboard, index: int) -> None:
     """Dial a trusted server for ever, with back-off; its failures never leave this task."""
-    limits, entry = server.limits, server.node.trust.entries[index]
+    limits, entry = board.limits, board.node.trust.entries[index]
     host, wait_s = entry.host, limits.dial_first_s
     loop = asyncio.get_running_loop()
-    redial = server.redial_event(index)
+    redial = board.redial_event(index)
     while not entry.own:
         redial.clear()
         try:
             async with asyncio.timeout(limits.dial_timeout_s):
                 _, link = await loop.create_connection(
-                    lambda: LinkProtocol(server, index), host.address, host.port
+                    lambda: LinkWire(board, index), host.address, host.port
                 )
             await link.ended.wait()
             if link.was_up:
                 wait_s = limits.dial_first_s
         except (OSError, UnicodeError) as error:  # a time-out is an OSError too
             log.debug("can't reach %s: %s", host.place, error)
-        await _wait(redial, wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the dials
+        # Anybody may claim to be it and have us dial: never more often than the first retry.
+        await asyncio.sleep(limits.dial_first_s * _spread())
+        await _wait(redial, (wait_s - limits.dial_first_s) * _spread())
         wait_s = limits.dial_first_s if redial.is_set() else min(2 * wait_s, limits.dial_max_s)
+
+
+def _spread() -> float:
+    """So that servers which lost sight of each other together don't dial together."""
+    return random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
@@ -90,18 +107,28 @@ class Prober:
         self._per_s = per_s
         self._found = found
         self._queue: asyncio.Queue[tuple[str, Announce]] = asyncio.Queue(_PROBES_MAX)
+        self._waiting: dict[str, int] = {}
 
     def add(self, address: str, announce: Announce) -> None:
         """Somebody at `address` announced itself; forgotten if too many did."""
-        if not self._queue.full():
+        waiting = self._waiting.get(address, 0)
+        if waiting < _PROBES_PER_ADDRESS_MAX and not self._queue.full():
+            self._waiting[address] = waiting + 1
             self._queue.put_nowait((address, announce))
+
+    async def _next(self) -> tuple[str, Announce]:
+        address, announce = await self._queue.get()
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+        return address, announce
 
     async def run(self) -> None:
         """Dial back, at most a few at once and then `per_s` a second."""
         loop = asyncio.get_running_loop()
         tokens, at = _PROBE_BURST, loop.time()
         while True:
-            address, announce = await self._queue.get()
+            address, announce = await self._next()
             tokens, at = min(_PROBE_BURST, tokens + (loop.time() - at) * self._per_s), loop.time()
             if tokens < 1:
                 await asyncio.sleep((1 - tokens) / self._per_s)

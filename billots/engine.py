@@ -21,11 +21,10 @@ INLINE_CHECKS_MAX = 2
 
 
 class Engine:
-    """Runs one node's rounds. `flush` is called when the node has something to send."""
+    """Runs one node's rounds."""
 
-    def __init__(self, node: Node, flush: Callable[[], None]) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._flush = flush
         self._wake = asyncio.Event()
         self._stopping = False
         self._threads = os.cpu_count() or 1
@@ -36,24 +35,31 @@ class Engine:
         """Something arrived."""
         self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, round_over: Callable[[], None]) -> None:
         """Run rounds until `stop`; raises StoreFailed when the store can't be written.
 
-        Nothing of a failed round is said: those who asked hear `store_failed`.
+        `round_over` is called when the node may have something to send. Nothing of a failed
+        round is said: those who asked hear `store_failed`.
         """
         node, loop = self._node, asyncio.get_running_loop()
         try:
             while not self._stopping or node.has_work:
-                await self._until_due()
+                if not self._stopping:
+                    await self._until_due()
                 node.tick(loop.time())
                 if node.has_work or node.flush_due:
                     await self._round()
-                node.pump()
-                self._flush()
+                if not self._stopping:
+                    node.pump()
+                round_over()
                 if node.lagging:
                     await asyncio.sleep(0)  # let others in between two pages
                     self._wake.set()
             await self._commit(node.stopping())
+        except BaseException:
+            node.failed()
+            round_over()
+            raise
         finally:
             self._checkers.shutdown(wait=False, cancel_futures=True)
             self._writer.shutdown(wait=True)
@@ -79,12 +85,7 @@ class Engine:
         node, loop = self._node, asyncio.get_running_loop()
         results = await self._verify(node.checks())
         batch = node.judge(results, loop.time())
-        try:
-            await self._commit(batch)
-        except BaseException:
-            node.failed()
-            self._flush()
-            raise
+        await self._commit(batch)
         node.committed(loop.time(), written=batch is not None)
 
     async def _verify(self, checks: Sequence[Check]) -> list[bool]:

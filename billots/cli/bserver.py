@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,12 +18,16 @@ import click
 from billots.cli.program import LOG_FORMAT, run_command
 from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
+from billots.limits import Limits
 from billots.network import Network, shown
 from billots.server import Server
 from billots.version import __version__
 
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}", re.ASCII)
 _LEVELS = ("debug", "info", "warning", "error")
+
+_OTHER_FILES_MAX = 400
+"""Files that a server needs besides its connections: 256 are the store's at most."""
 
 _EXAMPLES = """\b
 Examples:
@@ -59,12 +64,18 @@ class Plan:
     default="",
     help="Servers to trust: h:p, h:p, h:p; ranges h:7333-7349; pinned h:p#KEY.",
 )
-@click.option("--network", "network_file", metavar="FILE", help="Serve the currency of this file.")
+@click.option(
+    "--network",
+    "network_file",
+    metavar="FILE",
+    envvar="BSERVER_NETWORK",
+    help="Serve the currency of this file.",
+)
 @click.option("--data-dir", metavar="DIR", default=".", help="Where the store is.  [default: .]")
 @click.option(
     "--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="On stderr."
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s", allow_from_autoenv=False)
 def command(  # noqa: PLR0917 - click passes them by name
     port: int,
     which: str | None,
@@ -132,7 +143,12 @@ async def serve(
     server stops as well when its writing end is closed, by whatever end its holder comes to.
     """
     server = Server(
-        plan.network, port=plan.port, host=plan.host, store=plan.store, trusted=plan.trusted
+        plan.network,
+        port=plan.port,
+        host=plan.host,
+        store=plan.store,
+        trusted=plan.trusted,
+        limits=limits_here(),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -142,10 +158,10 @@ async def serve(
     if lifeline is not None:
         loop.add_reader(lifeline, stopping.set)
     await server.start()
-    ready(server, plan)
     serving = asyncio.create_task(server.wait())
     asked = asyncio.create_task(stopping.wait())
     try:
+        ready(server, plan)
         await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
@@ -155,6 +171,21 @@ async def serve(
             loop.remove_reader(lifeline)
         await server.stop()
     await serving
+
+
+def limits_here() -> Limits:
+    """The limits, with no more connections than this process may have files open.
+
+    A store that can't open its files for them is a store that can't be written.
+    """
+    limits = Limits()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections_max + _OTHER_FILES_MAX
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return replace(limits, connections_max=max(8, soft - _OTHER_FILES_MAX))
+    return limits
 
 
 def introduce(server: Server, plan: Plan) -> None:
