@@ -23,7 +23,7 @@ from billots.link import Link, Problem
 from billots.network import ROWS_MAX, SHIPPED, Network
 from billots.quorum import Quorum, Tally, Verdict, count, highest_seq
 
-AGAIN_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+AGAIN_AFTER_S = (0.05, 0.1, 0.2, 0.4)
 """How long a server that is only behind is left in peace before it is asked again."""
 IN_FLIGHT_MAX = 4
 """Questions of 256 billots on their way to one server; its frames are 128 KiB at most."""

@@ -207,6 +207,8 @@ def bwallet(
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    if getattr(sys, "stdout", None) is None:  # closed by whoever started us
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
     if isinstance(sys.stdout, TextIOWrapper):  # whatever the terminal's encoding can't say
         sys.stdout.reconfigure(errors="backslashreplace")
     run_command(bwallet, PROGRAM, STATUSES)

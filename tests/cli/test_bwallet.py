@@ -550,6 +550,23 @@ def test_a_pipe_that_nobody_reads_and_a_disk_that_is_full(terminal):
     scenario(play())
 
 
+def test_an_output_that_is_closed(terminal):
+    terminal.run("--genkeys")
+
+    async def play():
+        command = f"exec {sys.executable} -m billots.cli.bwallet --hash >&-"
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", command),
+            cwd=terminal.directory,
+            env=terminal.env,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert await process.communicate() == (None, b"")
+        assert process.returncode == 0
+
+    scenario(play())
+
+
 def test_on_a_terminal_the_servers_are_seen_answering(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two:
