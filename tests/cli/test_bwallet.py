@@ -567,23 +567,40 @@ def test_an_output_that_is_closed(terminal):
     scenario(play())
 
 
+async def on_a_terminal(terminal, *words):
+    """What a terminal shows of a command, and its exit status."""
+    ours, theirs = pty.openpty()
+    env = {"TERM": "xterm", "COLUMNS": "120"}
+    process = await terminal.start(*words, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown, status = await asyncio.gather(asyncio.to_thread(read_all, ours), process.wait())
+    os.close(ours)
+    return shown, status
+
+
 def test_on_a_terminal_the_servers_are_seen_answering(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two:
-            ours, theirs = pty.openpty()
-            process = await terminal.start(
-                *("--check-owner", "a-1", "--trusted", f"{one.host},{two.host}"),
-                stdout=theirs,
-                stderr=theirs,
-                env={"TERM": "xterm", "COLUMNS": "120"},
-            )
-            os.close(theirs)
-            shown, _ = await asyncio.gather(asyncio.to_thread(read_all, ours), process.wait())
-            os.close(ours)
-            assert process.returncode == 0
+            words = ("--check-owner", "a-1", "--trusted", f"{one.host},{two.host}")
+            shown, status = await on_a_terminal(terminal, *words)
+            assert status == 0
             assert f"{one.host}  seq 0 settled {USER1.owner[:16]}" in shown
             assert f"Owner: {USER1.owner}\r\n" in shown
             assert "\x1b[2K" in shown, "what moved is gone again"
+
+    scenario(play())
+
+
+def test_on_a_terminal_a_long_list_shows_how_far_it_is(terminal):
+    async def play():
+        async with FakeServer() as server:
+            for number in range(2, 1202):
+                server.own(f"k-{number}", 1, USER2.owner, USER1.owner)
+            words = ("--list", "--server", server.host, "--keyfile", MOCK / "user1")
+            shown, status = await on_a_terminal(terminal, *words)
+            assert status == 0
+            assert "counting votes" in shown
+            assert "Total: 176\r\n" in shown
 
     scenario(play())
 

@@ -793,6 +793,19 @@ def test_a_transfer_is_signed_journalled_and_accepted(tmp_path):
     run(scenario())
 
 
+def test_a_transfer_moves_up_to_256_billots(tmp_path):
+    async def scenario():
+        async with running(3) as servers:
+            billots = [f"k-{number}" for number in range(1_000_001, 1_000_257)]
+            mine = wallet(tmp_path, servers, keyfile=MOCK / "mint")
+            sent = await mine.transfer(billots, USER1.owner)
+            assert [billot for billot, _ in sent.transfer.billots] == billots
+            assert len(sent.statement.billots) == 256
+            assert (await mine.transfer(reversed(billots), USER1.owner)).resent
+
+    run(scenario())
+
+
 def test_the_journal_has_it_before_the_server_does(tmp_path):
     async def scenario():
         async with running() as (server,):
