@@ -9,7 +9,7 @@ from collections.abc import Collection
 import msgspec
 from msgspec import Raw
 
-from billots.asking import Circle
+from billots.circle import Circle
 from billots.errors import BillotsError, InputError
 from billots.holding import SILENT, Holding
 from billots.link import Link

@@ -17,12 +17,13 @@ import contextlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from billots.asking import Answer, Circle, Poll
+from billots.circle import Circle
 from billots.errors import BillotIdError, BillotsError, JournalError, ProtocolError, WrongNetwork
 from billots.link import Link
 from billots.messages import ListBillots, Listed
 from billots.network import ROWS_MAX, Network, split_billot_id
 from billots.outcomes import Listing, OwnedBillot, UnmovedBillots
+from billots.poll import Answer, Poll
 from billots.quorum import Verdict
 
 PAGES_MAX = 2_000

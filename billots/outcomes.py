@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from billots.asking import Answer
 from billots.host import Host
 from billots.messages import Pair
 from billots.network import Network
+from billots.poll import Answer
 from billots.quorum import Tally, Verdict
 from billots.statement import Statement
 from billots.transfer import Transfer

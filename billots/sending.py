@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from billots.asking import Circle, Poll
+from billots.circle import Circle
 from billots.crypto import PrivateKey
 from billots.errors import (
     BillotsError,
@@ -25,6 +25,7 @@ from billots.link import Link, Problem
 from billots.messages import Accepted, SendTransfer
 from billots.network import ROWS_MAX, check_owner_id, split_billot_id
 from billots.outcomes import Sent
+from billots.poll import Poll
 from billots.quorum import Verdict
 from billots.refusals import in_our_words, refusal
 from billots.statement import Statement, new_nonce

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from billots.asking import Answer, Circle, Poll
+from billots.circle import Circle
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import BillotsError, JournalError, KeyFileError, ProtocolError, WrongNetwork
 from billots.evidence import find_conflict
@@ -25,6 +25,7 @@ from billots.link import Link
 from billots.listing import list_billots
 from billots.network import Network, check_owner_id, split_billot_id
 from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+from billots.poll import Answer, Poll
 from billots.quorum import Quorum, Tally, Verdict
 from billots.sending import Sender, check_request, send
 

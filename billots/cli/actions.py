@@ -17,9 +17,9 @@ from billots.errors import BillotsError
 from billots.network import format_mils, shown
 
 if TYPE_CHECKING:
-    from billots.asking import Answer
     from billots.cli.bwallet import Settings
     from billots.outcomes import Listing, Overview, OwnerCheck
+    from billots.poll import Answer
 
 PROGRAM = "bwallet"
 OK, NO, NOBODY = 0, 1, 3

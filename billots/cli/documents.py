@@ -8,8 +8,8 @@ from billots.errors import BillotsError, Refused
 from billots.network import format_mils
 
 if TYPE_CHECKING:
-    from billots.asking import Answer
     from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+    from billots.poll import Answer
 
 
 def error_fields(error: BillotsError) -> dict[str, Any]:

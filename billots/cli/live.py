@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from billots.asking import Answer
     from billots.host import Host
+    from billots.poll import Answer
 
 
 @contextmanager

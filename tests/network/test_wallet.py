@@ -10,7 +10,6 @@ import pytest
 from fake_server import CLOSE, SILENT, TEST, FakeServer, Refuse, altered
 
 import billots.mock
-from billots.asking import Answer
 from billots.crypto import PrivateKey
 from billots.errors import (
     AlreadySigned,
@@ -33,6 +32,7 @@ from billots.known_servers import KnownServers
 from billots.link import Problem
 from billots.messages import Info, Listed, NetworkName, UnmovedRange
 from billots.network import Network
+from billots.poll import Answer
 from billots.quorum import Verdict
 from billots.transfer import Transfer
 from billots.wallet import AsyncWallet, Wallet
