@@ -103,6 +103,11 @@ class Ledger:
         """Whether this round has moved one of these billots."""
         return bool(self._fresh) and any(billot in self._fresh for billot, _ in rows)
 
+    def settle_all(self) -> None:
+        """Nobody is trusted any more whose word would be needed."""
+        for billot in self.unsettled_billots:
+            self.settle(billot)
+
     @property
     def unsettled_billots(self) -> list[str]:
         """All billots that are held, contested or disputed."""
@@ -226,17 +231,25 @@ class Ledger:
 
     # -- conflicts ----------------------------------------------------------------------------
 
-    def taken(self, billot: str) -> Transfer | None:
-        """The transfer that moved a billot last, as this round sees it."""
-        fresh = self._fresh.get(billot)
-        moved = fresh.moved if fresh is not None else self.store.moved((billot,))[0]
-        if moved is None:
-            return None
-        for entry in self._batch.entries:
-            if entry.lsn == moved.lsn:
-                return entry.transfer
-        kept = self.store.entry(moved.lsn)
-        return None if kept is None else kept.transfer
+    def taken(self, billots: Sequence[str]) -> list[Transfer | None]:
+        """The transfers that moved billots last, as this round sees them."""
+        entries = self._batch.entries
+        first = entries[0].lsn if entries else self.lsn + 1
+        known: dict[int, Transfer | None] = {}
+        found: list[Transfer | None] = []
+        for billot in billots:
+            moved = self._moved(billot)
+            if moved is None:
+                found.append(None)
+                continue
+            lsn = moved.lsn
+            if lsn >= first:
+                known[lsn] = entries[lsn - first].transfer
+            elif lsn not in known:
+                entry = self.store.entry(lsn)
+                known[lsn] = None if entry is None else entry.transfer
+            found.append(known[lsn])
+        return found
 
     def proof(self, billot: str) -> Transfer | None:
         """The transfer behind what may be said of a billot: only what is on disk."""
@@ -251,12 +264,15 @@ class Ledger:
 
     def keep_evidence(self, billot: str, first: Transfer, second: Transfer) -> bool:
         """Keep a verified pair, one per billot, that of the newest seq; False if it is no news."""
-        kept = self.evidence(billot)
-        seq = dict(first.billots)[billot]
-        if kept is not None and dict(kept[0].billots)[billot] >= seq:
+        if not self.is_newer_evidence(billot, dict(first.billots)[billot]):
             return False
         self._batch.evidence[billot] = (first, second)
         return True
+
+    def is_newer_evidence(self, billot: str, seq: int) -> bool:
+        """Whether no pair is kept for the billot at this seq or a later one."""
+        kept = self.evidence(billot)
+        return kept is None or dict(kept[0].billots)[billot] < seq
 
     # -- the round's end ----------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ from billots.statement import PROOF_ROWS_MAX, Statement
 from billots.transfer import Transfer
 
 _ENVELOPE_BYTES = 2048
+_LIST_ROW_BYTES = 128
+"""More than a listed billot or range takes of a frame."""
 _SCAN_MAX = 4096
 """Moved billots that one page of a list looks at in search of gaps."""
 
@@ -86,7 +88,7 @@ class Answers:
 
     def list_billots(self, params: ListBillots) -> Listed:
         """A page of what an owner has: first what moved to it, then what never moved."""
-        limit = min(params.limit, self._limits.list_max)
+        limit = min(params.limit, self._limits.list_max, max(1, self._bytes_max // _LIST_ROW_BYTES))
         phase, _, place = (params.cursor or "m:").partition(":")
         if phase not in ("m", "u") or (place and not self._is_place(place)):
             raise Malformed(INVALID_PARAMS, "not a cursor of this server")
@@ -147,8 +149,9 @@ class Answers:
         return ranges, None
 
     def _allocated_numbers(self, prefix: str) -> list[int]:
-        places = (split_billot_id(billot) for billot in self._network.allocations)
-        return [number for at, number in places if at == prefix]
+        """Numbers allocated to others than the issuer."""
+        others = (b for b, who in self._network.allocations.items() if who != self._network.issuer)
+        return [number for at, number in map(split_billot_id, others) if at == prefix]
 
     def _allocated(
         self, owner: str, start: str | None, ranges_max: int

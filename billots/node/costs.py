@@ -10,11 +10,16 @@ class Costs:
         self._cost_max = cost_max
         self._decay_per_s = decay_per_s
         self._addresses_max = addresses_max
-        self._costs: dict[str, tuple[float, float]] = {}
+        self._costs: dict[str, tuple[float, float]] = {}  # the one charged last is the last
+
+    def __len__(self) -> int:
+        return len(self._costs)
 
     def charge(self, address: str, cost: float, now: float) -> None:
         """The address cost us this much (1 is a wasted signature check)."""
-        self._costs[address] = (self._left(address, now) + cost, now)
+        left = self._left(address, now)
+        self._costs.pop(address, None)
+        self._costs[address] = (left + cost, now)
         if len(self._costs) > self._addresses_max:
             self._forget(now)
 

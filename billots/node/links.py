@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from billots.errors import InputError
-from billots.feed import FeedBatch
+from billots.feed import AdoptedRow, FeedBatch
 from billots.jsonrpc import Incoming, call, decode_incoming
 from billots.messages import (
     PROTOCOL,
@@ -39,6 +39,10 @@ log = logging.getLogger("billots.links")
 
 _BACKLOG_MAX = 8
 _WANTED_MAX = 4096
+"""Rows of one feed that wait for bodies, before we stop reading it."""
+_FETCHES_MAX = 8
+"""Questions for bodies to one server at a time."""
+_CALLS_MAX = 256
 _DECODE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -49,6 +53,7 @@ class Links:
         self._node = node
         self._links: dict[int, Link] = {}
         self._noted: dict[str, int] = {}
+        self._known: dict[str, bytes] = {}
         self._next_call = 1
 
     # -- connections --------------------------------------------------------------------------
@@ -61,14 +66,28 @@ class Links:
     def closed(self, conn: int) -> None:
         """A link ended; the driver dials again."""
         link = self._links.pop(conn, None)
-        if link is not None and link.up:
+        if link is None:
+            return
+        link.closed = True
+        others = {other.key for other in self._links.values() if other.up}
+        if link.key is not None and link.key not in others:
+            self._node.rounds.feeds.unreachable(link.key)
+        if link.up:
             log.info("link to %s ended", self._place(link))
 
     def busy(self, conn: int) -> bool:
         """Whether to stop reading a link until what it brought has been dealt with."""
         link = self._links.get(conn)
-        crowded = len(self._node.rounds.wanted) > _WANTED_MAX
-        return link is not None and (link.backlog >= _BACKLOG_MAX or crowded)
+        if link is None:
+            return False
+        # Answers to what we fetch come on the same stream: then we have to read on.
+        wants = self._node.rounds.feeds.wanted.rows_of(link.key or "")
+        return link.backlog >= _BACKLOG_MAX or (wants > _WANTED_MAX and not link.fetches)
+
+    def key_of(self, conn: int | None) -> str | None:
+        """Whose link this is, if it is one of ours and has said so."""
+        link = self._links.get(conn) if conn is not None else None
+        return None if link is None else link.key
 
     def is_up(self, conn: int) -> bool:
         """Whether this link got as far as following the feed."""
@@ -115,19 +134,27 @@ class Links:
         if isinstance(incoming.method, str):
             self._notified(link, incoming.method, incoming.params)
             return
-        what = link.calls.pop(incoming.id, None) if isinstance(incoming.id, int) else None
-        result = incoming.result
-        if what is None or not bytes(result):
+        number = incoming.id if isinstance(incoming.id, int) else 0
+        what, result = link.calls.pop(number, None), incoming.result
+        if what == "fetch":
+            self._fetched(link, link.fetches.pop(number), result)
+        elif what is None or not bytes(result):
             if what in ("info", "subscribe"):
                 self.misbehaved(link.id, f"an error to {what}")
         elif what == "info":
             self._identified(link, msgspec.json.decode(result, type=Info))
         elif what == "subscribe":
             self._subscribed(link, msgspec.json.decode(result, type=Subscribed))
-        elif what == "fetch":
+
+    def _fetched(self, link: Link, asked: tuple[str, ...], result: msgspec.Raw) -> None:
+        """An answer with bodies, or an error: then it has none of them."""
+        bodies: list[Transfer] = []
+        if bytes(result):
             fetched = msgspec.json.decode(result, type=Fetched)
             bodies = [transfer for transfer in fetched.transfers if self._sound(transfer)]
             self._node.rounds.add(BodiesWork(link.id, bodies))
+        wanted = self._node.rounds.feeds.wanted
+        wanted.answered(link.key or "", asked, [transfer.id for transfer in bodies])
 
     def _notified(self, link: Link, method: str, params: msgspec.Raw) -> None:
         if method == "feed" and link.key is not None:
@@ -135,8 +162,7 @@ class Links:
         elif method == "conflict":
             pair = msgspec.json.decode(params, type=Pair)
             if self._sound(pair.first) and self._sound(pair.second):
-                work = PairWork(None, link.id, pair.first, pair.second, here=False)
-                self._node.rounds.add(work)
+                self._node.rounds.add(PairWork(None, link.id, pair.first, pair.second))
 
     def _identified(self, link: Link, info: Info) -> None:
         """The server said who it is. A signature on its feed will have to prove it."""
@@ -159,7 +185,7 @@ class Links:
             return
         replaced = node.trust.learn(link.index, info.server)
         if replaced is not None:
-            node.rounds.votes.forget(replaced)
+            node.rounds.feeds.forget(replaced)
         if entry.own:
             log.info("%s is this server itself", place)
             node.hangups.add(link.id)
@@ -189,9 +215,12 @@ class Links:
         if check is None:
             raise InputError("a feed batch with another root")
         rows = batch.parsed()
+        for row in rows:
+            if isinstance(row, AdoptedRow):
+                self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
         link.backlog += 1
-        self._node.rounds.add(FeedWork(batch.server, link.id, batch, rows, check, bodies))
+        self._node.rounds.add(FeedWork(batch.server, link, batch, rows, check, bodies))
 
     def dealt_with(self, conn: int) -> None:
         """A feed batch of this link was judged."""
@@ -209,34 +238,36 @@ class Links:
 
     # -- what we ask --------------------------------------------------------------------------
 
-    def _call(self, link: Link, method: str, params: msgspec.Struct | None) -> None:
+    def _call(self, link: Link, method: str, params: msgspec.Struct | None) -> int:
         number, self._next_call = self._next_call, self._next_call + 1
         link.calls[number] = method
         self._node.send(link.id, call(number, method, params))
+        return number
 
     def fetch(self, now: float) -> None:
         """Ask for bodies that are overdue."""
+        feeds, size = self._node.rounds.feeds, self._node.limits.fetch_max
         by_key = {link.key: link for link in self._links.values() if link.up and link.key}
-        wanted, votes = self._node.rounds.wanted, self._node.rounds.votes
-        asks, given_up = wanted.due(now, by_key, self._node.limits.fetch_max)
+        asks, given_up = feeds.wanted.due(now, by_key, size * _FETCHES_MAX)
         for voter, transfer_ids in asks.items():
-            self._call(by_key[voter], "fetch", Fetch(tuple(transfer_ids)))
+            link = by_key[voter]
+            for start in range(0, len(transfer_ids), size):
+                part = tuple(transfer_ids[start : start + size])
+                link.fetches[self._call(link, "fetch", Fetch(part))] = part
         for named in given_up:
-            for voter, rows in named.items():
-                for row in rows:
-                    votes.release(voter, row.lsn)
+            feeds.give_up(named)
 
     def submit(self, transfer: Transfer, followers: set[str | None]) -> None:
         """Send a transfer that a wallet brought to those trusted servers that don't follow us."""
         for link in self._links.values():
-            if link.up and link.key not in followers and len(link.calls) < 256:
+            if link.up and link.key not in followers and len(link.calls) < _CALLS_MAX:
                 self._call(link, "transfer", SendTransfer.of(transfer))
 
     # -- what is kept -------------------------------------------------------------------------
 
     def newest(self, key: str) -> FeedBatch | None:
         """The newest feed batch that we have of a server."""
-        newest = self._node.rounds.newest
+        newest = self._node.rounds.feeds.newest
         if key not in newest:
             kept = self._node.ledger.store.meta(f"newest/{key}")
             if kept is not None:
@@ -245,12 +276,18 @@ class Links:
 
     def _cursor(self, key: str) -> int:
         kept = self._node.ledger.store.meta(f"cursor/{key}")
-        return max(int(kept or b"0"), self._node.rounds.votes.newest(key))
+        return max(int(kept or b"0"), self._node.rounds.feeds.votes.newest(key))
 
     def note_cursors(self) -> None:
-        """Write down how far each feed is dealt with, beside what it settled."""
-        for key, batch in self._node.rounds.newest.items():
-            cursor = self._node.rounds.votes.cursor(key)
+        """Write down how far each feed is dealt with, beside what it settled; and new keys.
+
+        Only in a round: the batch must not change while it is on its way to disk.
+        """
+        known, self._known = self._known, {}
+        for name, value in known.items():
+            self._node.ledger.put_meta(name, value)
+        for key, batch in self._node.rounds.feeds.newest.items():
+            cursor = self._node.rounds.feeds.votes.cursor(key)
             if cursor > self._noted.get(key, 0):
                 self._noted[key] = cursor
                 self._node.ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
@@ -258,10 +295,13 @@ class Links:
 
     def _remembered(self, index: int) -> str | None:
         host = self._node.trust.entries[index].host
-        kept = None if host.loopback else self._node.ledger.store.meta(f"known/{host.place}")
+        if host.loopback:
+            return None
+        name = f"known/{host.place}"
+        kept = self._known.get(name) or self._node.ledger.store.meta(name)
         return None if kept is None else kept.decode()
 
     def _remember(self, index: int, key: str) -> None:
         host = self._node.trust.entries[index].host
         if not host.loopback and host.key is None and self._remembered(index) is None:
-            self._node.ledger.put_meta(f"known/{host.place}", key.encode())
+            self._known[f"known/{host.place}"] = key.encode()

@@ -36,6 +36,11 @@ class Signed(Struct, frozen=True):
     batch: FeedBatch
     lines: tuple[Line, ...]
 
+    @property
+    def sources(self) -> set[int | None]:
+        """Connections from which bodies in it came."""
+        return {line.source for line in self.lines if line.body is not None}
+
     def frame(self, conn: int | None = None) -> bytes:
         """The notification that carries it; nothing goes back to `conn` that came from there."""
         bodies = [line.body for line in self.lines if line.body is not None and line.source != conn]

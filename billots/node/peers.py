@@ -22,7 +22,7 @@ class Connection:
     exempt: bool = False
     in_flight: int = 0
     blocked: bool = False
-    """It doesn't read what we send fast enough: nothing is sent to it unasked."""
+    """It doesn't read what we send fast enough: no feed is sent to it until it does."""
     subscriber: Subscriber | None = None
     owner: str | None = None
     """It wants to hear of transfers to this owner."""
@@ -32,18 +32,26 @@ class Connection:
         """Whether it only listens, so that its silence is no sign of sleep."""
         return self.subscriber is not None or self.owner is not None
 
+    @property
+    def payer(self) -> str:
+        """The address that is charged for what it wastes; empty if it is exempt."""
+        return "" if self.exempt else self.address
+
 
 @dataclass(slots=True)
 class Link:
     """Our connection to a trusted server, by its place in the list.
 
-    `key` is set once it has said who it is, `up` once we follow its feed. `calls` are the
-    requests that we wait for an answer to, by id.
+    `key` is set once it has said who it is, `up` once we follow its feed, `closed` when it has
+    ended. `calls` are the requests that we wait for an answer to, by id; `fetches` the ids
+    asked for in those that fetch.
     """
 
     index: int
     id: int
     key: str | None = None
     up: bool = False
+    closed: bool = False
     backlog: int = 0
     calls: dict[int, str] = field(default_factory=dict)
+    fetches: dict[int, tuple[str, ...]] = field(default_factory=dict)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -11,59 +12,68 @@ from msgspec import Struct
 Item = TypeVar("Item")
 
 
-class Waiting(Struct, Generic[Item]):
-    """One of them: who asked, which rows it waits for, until when."""
+class Waiting(Struct, Generic[Item], eq=False):
+    """One of them: who brought it, which rows it waits for."""
 
+    number: int
     item: Item
     conn: int | None
     rows: tuple[tuple[str, int], ...]
-    until: float
+    claims: bool
     over: bool = False
 
 
 class Pending(Generic[Item]):
-    """Bounded in all, per connection and in time; one wallet's transfer per (id, seq).
+    """Bounded in all, per connection and, by those who add to it, in time."""
 
-    `conn` is None for a relayed transfer: those only count in all.
-    """
-
-    def __init__(self, pending_max: int, per_connection_max: int, pending_s: float) -> None:
+    def __init__(self, pending_max: int) -> None:
         self._pending_max = pending_max
-        self._per_connection_max = per_connection_max
-        self._pending_s = pending_s
-        self._queue: deque[Waiting[Item]] = deque()  # by time: all wait equally long
-        self._by_billot: dict[str, list[Waiting[Item]]] = {}
+        self._queue: list[tuple[float, int, Waiting[Item]]] = []
+        self._by_billot: dict[str, dict[int, Waiting[Item]]] = {}
         self._claimed: set[tuple[str, int]] = set()
-        self._per_connection: dict[int, int] = {}
+        self._by_connection: dict[int, dict[int, Waiting[Item]]] = {}
+        self._numbers = itertools.count()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(
-        self, item: Item, conn: int | None, rows: Iterable[tuple[str, int]], now: float
+        self,
+        item: Item,
+        rows: Iterable[tuple[str, int]],
+        until: float,
+        *,
+        conn: int | None,
+        conn_max: int,
+        claims: bool,
     ) -> bool:
-        """Keep an item until one of its billots changes; False if there is no room."""
+        """Keep an item until one of its billots changes or `until`; False if there is no room.
+
+        `claims`, a wallet's: nothing else that claims may wait for the same (id, seq), and it
+        ends with its connection. Its connection has at most `conn_max` waiting.
+        """
         rows = tuple(rows)
         if self._count >= self._pending_max:
             return False
-        if conn is not None:
-            if self._per_connection.get(conn, 0) >= self._per_connection_max:
-                return False
+        if conn is not None and len(self._by_connection.get(conn, ())) >= conn_max:
+            return False
+        if claims:
             if any(row in self._claimed for row in rows):
                 return False
             self._claimed.update(rows)
-            self._per_connection[conn] = self._per_connection.get(conn, 0) + 1
-        waiting = Waiting(item, conn, rows, now + self._pending_s)
+        waiting = Waiting(next(self._numbers), item, conn, rows, claims)
         self._count += 1
-        self._queue.append(waiting)
+        heappush(self._queue, (until, waiting.number, waiting))
+        if conn is not None:
+            self._by_connection.setdefault(conn, {})[waiting.number] = waiting
         for billot, _ in rows:
-            self._by_billot.setdefault(billot, []).append(waiting)
+            self._by_billot.setdefault(billot, {})[waiting.number] = waiting
         return True
 
     def wake(self, billot: str) -> list[Item]:
-        """The billot changed: what waited for it is to be judged again."""
-        found = [w for w in self._by_billot.get(billot, ()) if not w.over]
+        """The billot changed: what waited for it, to be judged again. It waits no more."""
+        found = list(self._by_billot.get(billot, {}).values())
         for waiting in found:
             self._end(waiting)
         return [waiting.item for waiting in found]
@@ -71,8 +81,8 @@ class Pending(Generic[Item]):
     def expired(self, now: float) -> list[Item]:
         """What has waited long enough."""
         items: list[Item] = []
-        while self._queue and (self._queue[0].over or self._queue[0].until <= now):
-            waiting = self._queue.popleft()
+        while self._queue and (self._queue[0][2].over or self._queue[0][0] <= now):
+            waiting = heappop(self._queue)[2]
             if not waiting.over:
                 self._end(waiting)
                 items.append(waiting.item)
@@ -80,30 +90,33 @@ class Pending(Generic[Item]):
 
     def closed(self, conn: int) -> None:
         """A connection is gone: nobody waits for its answers."""
-        if self._per_connection.get(conn):
-            for waiting in [w for w in self._queue if w.conn == conn and not w.over]:
+        for waiting in list(self._by_connection.get(conn, {}).values()):
+            if waiting.claims:
                 self._end(waiting)
 
     @property
     def next_at(self) -> float | None:
-        """When the oldest has waited long enough."""
-        while self._queue and self._queue[0].over:
-            self._queue.popleft()
-        return self._queue[0].until if self._queue else None
+        """When the first of them has waited long enough."""
+        while self._queue and self._queue[0][2].over:
+            heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
 
     def _end(self, waiting: Waiting[Item]) -> None:
         waiting.over = True
         self._count -= 1
         for billot, _ in waiting.rows:
-            others = self._by_billot.get(billot)
-            if others is not None:
-                others.remove(waiting)
-                if not others:
-                    del self._by_billot[billot]
-        if waiting.conn is not None:
+            _drop(self._by_billot, billot, waiting.number)
+        if waiting.claims:
             self._claimed.difference_update(waiting.rows)
-            left = self._per_connection[waiting.conn] - 1
-            if left:
-                self._per_connection[waiting.conn] = left
-            else:
-                del self._per_connection[waiting.conn]
+        if waiting.conn is not None:
+            _drop(self._by_connection, waiting.conn, waiting.number)
+
+
+Key = TypeVar("Key")
+
+
+def _drop(table: dict[Key, dict[int, Waiting[Item]]], key: Key, number: int) -> None:
+    others = table[key]
+    del others[number]
+    if not others:
+        del table[key]

@@ -7,27 +7,42 @@ disk (`Node.committed`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
-from billots.holding import Holding, Status, Vote
+from billots.feed import AdoptedRow
+from billots.holding import Holding
 from billots.jsonrpc import Refusal, refuse
 from billots.ledger import Ledger, Outcome
 from billots.limits import Limits
 from billots.messages import Pair
+from billots.node.feeds import Feeds
 from billots.node.pending import Pending
 from billots.node.trust import Trust
-from billots.node.votes import Ballot, Votes
-from billots.node.wanted import Wanted
-from billots.node.work import BodiesWork, Check, FeedWork, PairWork, Relayed, Submission, Work
+from billots.node.work import (
+    BodiesWork,
+    Check,
+    FeedWork,
+    PairWork,
+    Relayed,
+    Reply,
+    Submission,
+    Work,
+)
 from billots.notifications import Notifications
 from billots.transfer import Transfer, conflict
 
-_TAKEN = {Outcome.TAKE}
+_NEVER = float("inf")
+
+Row = tuple[str, int]
+Decision = Refusal | list[tuple[str, Holding]]
+"""A refusal, or the holdings that a transfer that passed comes to."""
+
+_TAKEN = frozenset({Outcome.TAKE})
 _PASSING = frozenset({Outcome.TAKE, Outcome.SAME})
 _WAITING = frozenset({Outcome.NOT_SETTLED, Outcome.CONTESTED, Outcome.DISPUTED})
 _HARD = frozenset({Outcome.UNISSUED, Outcome.NOT_OWNER, Outcome.STALE, Outcome.BEHIND})
+_HARD_OR_CONFLICT = _HARD | {Outcome.CONFLICT}
 _DEALT_WITH = frozenset({Outcome.TAKE, Outcome.SAME, Outcome.STALE})
 _MESSAGES = {
     Outcome.UNISSUED: "this billot is not issued",
@@ -46,36 +61,37 @@ class Rounds:
     def __init__(self, ledger: Ledger, trust: Trust, limits: Limits) -> None:
         self.ledger = ledger
         self.trust = trust
-        self.votes = Votes(limits.votes_per_peer_max)
-        self.wanted = Wanted(limits.fetch_after_s)
-        self.pending: Pending[Submission | Relayed] = Pending(
-            limits.pending_max, limits.pending_per_connection_max, limits.pending_s
-        )
+        self.feeds = Feeds(ledger, trust, limits)
+        self.pending: Pending[Submission | Relayed] = Pending(limits.pending_max)
         self.seen = Notifications(limits.seen_max)
         self._limits = limits
-        self._done = Notifications(limits.seen_max)
-        self._bodies: dict[str, Transfer] = {}
         self._queue: list[Work] = []
         self._group: list[Work] = []
-        self._woken: list[str] = []
+        self._changed: list[str] = []
+        self._recount = False
         # What a round came to, for the node to say once it is on disk:
-        self.decided: list[tuple[Submission, Refusal | list[tuple[str, Holding]]]] = []
+        self.decided: list[tuple[Submission, Decision]] = []
         self.paired: list[tuple[PairWork, bool]] = []
         self.conflicts: list[tuple[Pair, int | None]] = []
         self.sources: dict[int, int | None] = {}
-        self.wasted: list[tuple[int, str]] = []
+        self.wasted: list[tuple[int, str, str]] = []
+        """Connection, the address that pays (or none), what it sent."""
         self.fed: list[int] = []
-        self.newest: dict[str, FeedBatch] = {}
-        """The newest batch of each voter whose signature held, without bodies."""
+        if ledger.alone:
+            ledger.settle_all()  # it may have had company before
 
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        return bool(self._queue or self._woken or self.decided)
+        return bool(self._queue or self.feeds.to_count or self.decided or self._recount)
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
         self._queue.append(work)
+
+    def recount(self) -> None:
+        """The list's n changed, or a key: a quorum may stand now that didn't before."""
+        self._recount = True
 
     # -- what to verify -----------------------------------------------------------------------
 
@@ -90,6 +106,7 @@ class Rounds:
         checks: list[Check] = []
         claimed: set[str] = set()
         for work in queue:
+            transfers: Sequence[Transfer] = ()
             if isinstance(work, Submission):
                 if not self._needs_check(work, claimed):
                     continue
@@ -97,14 +114,21 @@ class Rounds:
                     checks.append(work.transfer.check_arguments)
                 claimed.update(billot for billot, _ in work.transfer.billots)
             elif isinstance(work, FeedWork):
-                work.bodies = [body for body in work.bodies if body.id not in self.seen]
                 checks.append(work.check)
-                checks += [body.check_arguments for body in work.bodies]
+                claimed.update(row.billot for row in work.rows if isinstance(row, AdoptedRow))
+                work.bodies = [body for body in work.bodies if body.id not in self.seen]
+                transfers = work.bodies
             elif isinstance(work, BodiesWork):
-                work.bodies = [body for body in work.bodies if body.id in self.wanted]
-                checks += [body.check_arguments for body in work.bodies]
+                work.bodies = [body for body in work.bodies if body.id in self.feeds.wanted]
+                transfers = work.bodies
+            elif self._is_news(work, claimed):
+                transfers = (work.first, work.second)
             else:
-                checks += [work.first.check_arguments, work.second.check_arguments]
+                self.paired.append((work, False))
+                continue
+            for transfer in transfers:
+                checks.append(transfer.check_arguments)
+                claimed.update(billot for billot, _ in transfer.billots)
             group.append(work)
         self._group = group
         return checks
@@ -113,23 +137,39 @@ class Rounds:
         """False if the submission could be refused at once; notes a signature known to hold."""
         transfer = work.transfer
         work.outcomes = outcomes = self.ledger.judge(transfer)
-        if not all(outcome is Outcome.TAKE for outcome in outcomes):
-            unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
-            hard = any(outcome in _HARD for outcome in outcomes)
-            if unclaimed and hard and Outcome.CONFLICT not in outcomes:
-                self._decide(work, self._refusal(transfer, outcomes))
-                return False
-            if all(outcome is Outcome.SAME for outcome in outcomes):
-                taken = self.ledger.taken(transfer.billots[0][0])
-                work.checked = taken is not None and (
-                    taken.id == transfer.id and taken.signature == transfer.signature
-                )
+        if all(outcome is Outcome.TAKE for outcome in outcomes):
+            return True
+        unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
+        hard = any(outcome in _HARD for outcome in outcomes)
+        if unclaimed and hard and Outcome.CONFLICT not in outcomes:
+            self._decide(work, self._refusal(transfer, outcomes))
+            return False
+        if all(outcome is Outcome.SAME for outcome in outcomes):
+            taken = self.ledger.taken((transfer.billots[0][0],))[0]
+            if taken is not None and taken.id == transfer.id:
+                work.checked |= taken.signature == transfer.signature
         return True
+
+    def _is_news(self, work: PairWork, claimed: set[str]) -> bool:
+        """Whether a pair would change anything here, if both signatures held."""
+        rows = set(conflict(work.first, work.second))
+        news = {Outcome.TAKE, Outcome.SAME, Outcome.CONFLICT}
+        if work.reply is None:
+            news |= _WAITING | {Outcome.BEHIND}
+        outcomes = self.ledger.judge(work.first)
+        return any(
+            row in rows
+            and (outcome in news or row[0] in claimed)
+            and self.ledger.is_newer_evidence(*row)
+            for row, outcome in zip(work.first.billots, outcomes, strict=True)
+        )
 
     # -- judging ------------------------------------------------------------------------------
 
     def judge(self, results: Sequence[bool], now: float) -> None:
         """Judge the round, given which of its signatures held."""
+        if self._recount:
+            self._count_again()
         held = iter(results)
         group, self._group = self._group, []
         for work in group:
@@ -138,7 +178,8 @@ class Rounds:
                     work.checked = True
                     self._submission(work, now)
                 else:
-                    self.wasted.append((work.reply.conn, "a bad signature"))
+                    reply = work.reply
+                    self.wasted.append((reply.conn, reply.payer, "a bad signature"))
                     self._decide(work, Refusal("bad_signature", "the signature does not hold"))
             elif isinstance(work, FeedWork):
                 self._feed(work, held, now)
@@ -149,10 +190,18 @@ class Rounds:
             self._wake(now)
         self._wake(now)
 
+    def _count_again(self) -> None:
+        self._recount = False
+        self.ledger.alone = self.trust.n == 1
+        self._changed += self.ledger.unsettled_billots
+        if self.ledger.alone:
+            self.ledger.settle_all()
+        else:
+            self.feeds.to_count += self.feeds.votes.billots
+
     def _submission(self, work: Submission, now: float) -> None:
         """A wallet's transfer with a good signature: whole or not at all, but for conflicts."""
-        transfer = work.transfer
-        outcomes = work.outcomes
+        transfer, outcomes = work.transfer, work.outcomes
         if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != _TAKEN:
             outcomes = self.ledger.judge(transfer)
         if Outcome.CONFLICT in outcomes:
@@ -160,12 +209,26 @@ class Rounds:
         elif any(outcome in _HARD for outcome in outcomes):
             self._decide(work, self._refusal(transfer, outcomes))
         elif any(outcome in _WAITING for outcome in outcomes):
-            rows = self._rows(transfer, outcomes, _WAITING)
-            if not self.pending.add(work, work.reply.conn, rows, now):
+            if not self._wait(work, _rows(transfer, outcomes, _WAITING), now):
                 self._decide(work, self._refusal(transfer, outcomes))
         else:
             self._take(transfer, outcomes, source=work.reply.conn, here=True)
             self._decide(work, self._passed(transfer))
+
+    def _wait(self, work: Submission | Relayed, rows: Iterable[Row], now: float) -> bool:
+        """Let it wait for its rows, no longer in all than a transfer may."""
+        limits = self._limits
+        if work.until is None:
+            work.until = now + limits.pending_s
+        if isinstance(work, Submission):
+            conn, conn_max = work.reply.conn, limits.pending_per_connection_max
+            return self.pending.add(
+                work, rows, work.until, conn=conn, conn_max=conn_max, claims=True
+            )
+        conn_max = limits.pending_max // 4  # one trusted server can't take all the room
+        return self.pending.add(
+            work, rows, work.until, conn=work.source, conn_max=conn_max, claims=False
+        )
 
     def _passed(self, transfer: Transfer) -> list[tuple[str, Holding]]:
         sender, to, status = transfer.sender, transfer.to, self.ledger.status
@@ -174,7 +237,7 @@ class Rounds:
     def _conflicting(self, work: Submission, outcomes: list[Outcome], now: float) -> None:
         """A proven conflict: the other rows are judged each by itself."""
         transfer = work.transfer
-        self._relay(Relayed(transfer, work.reply.conn, here=True), now, outcomes)
+        self._relay(Relayed(transfer, work.reply.conn, here=True, waits=False), now)
         at = outcomes.index(Outcome.CONFLICT)
         billot, _ = transfer.billots[at]
         rows = [
@@ -196,29 +259,18 @@ class Rounds:
         billot, outcome = transfer.billots[at][0], outcomes[at]
         return refuse(outcome.value, billot, _MESSAGES[outcome], self.ledger.present(billot))
 
-    def _decide(self, work: Submission, decision: Refusal | list[tuple[str, Holding]]) -> None:
+    def _decide(self, work: Submission, decision: Decision) -> None:
         self.decided.append((work, decision))
 
-    def _relay(self, work: Relayed, now: float, outcomes: list[Outcome] | None = None) -> None:
-        """A transfer that other servers took, its signature good: judged row by row."""
+    def _relay(self, work: Relayed, now: float) -> None:
+        """A transfer with a good signature that others have, judged row by row."""
         transfer = work.transfer
-        if outcomes is None:
-            outcomes = self.ledger.judge(transfer)
-        for billot, _ in self._rows(transfer, outcomes, {Outcome.CONFLICT}):
-            self._conflict(billot, transfer, work.source)
-        self._take(transfer, outcomes, source=work.source, here=work.here)
-        waiting = self._rows(transfer, outcomes, _WAITING | {Outcome.BEHIND})
-        if waiting:
-            self.pending.add(work, None, waiting, now)
-
-    def _rows(
-        self,
-        transfer: Transfer,
-        outcomes: Sequence[Outcome],
-        among: frozenset[Outcome] | set[Outcome],
-    ) -> list[tuple[str, int]]:
-        pairs = zip(transfer.billots, outcomes, strict=True)
-        return [row for row, outcome in pairs if outcome in among]
+        outcomes = self.ledger.judge(transfer)
+        self._conflict(transfer, _rows(transfer, outcomes, {Outcome.CONFLICT}), work.source)
+        self._take(transfer, outcomes, source=work.source, here=work.here, keep=work.waits)
+        waiting = _rows(transfer, outcomes, _WAITING | {Outcome.BEHIND})
+        if waiting and work.waits:
+            self._wait(work, waiting, now)
 
     def _take(
         self,
@@ -227,29 +279,32 @@ class Rounds:
         *,
         source: int | None,
         here: bool,
+        keep: bool = True,
     ) -> None:
         """Take the rows that may be taken; then count what was said of this transfer before."""
-        billots = [billot for billot, _ in self._rows(transfer, outcomes, {Outcome.TAKE})]
+        billots = [billot for billot, _ in _rows(transfer, outcomes, _TAKEN)]
         if billots:
             entry = self.ledger.take(transfer, billots, here=here)
             self.sources[entry.lsn] = source
-            self._woken += billots
+            self._changed += billots
+            if self.trust.n > 1:
+                self.feeds.to_count += billots
         if all(outcome in _DEALT_WITH for outcome in outcomes):
             self.seen.add(transfer.id)
-        if self.trust.n > 1:
-            self._remember(transfer)
-            for voter, rows in self.wanted.arrived(transfer.id).items():
-                for row in rows:
-                    self._count(voter, row, transfer)
-                    self.votes.release(voter, row.lsn)
+        if self.trust.n > 1 and (billots or keep or transfer.id in self.feeds.wanted):
+            self.feeds.arrived(transfer)
 
     def _wake(self, now: float) -> None:
-        """Holdings changed: count their votes again, and judge again what waited for them."""
-        while self._woken:
-            billot = self._woken.pop()
-            if self.trust.n > 1:
-                self._consider(billot)
-            for item in self.pending.wake(billot):
+        """Count votes that are news, and judge again what waited for billots that changed."""
+        to_count, changed = self.feeds.to_count, self._changed
+        while to_count or changed:
+            if to_count:
+                billot = to_count.pop()
+                if self.feeds.consider(billot, now):
+                    to_count.append(billot)
+                    changed.append(billot)
+                continue
+            for item in self.pending.wake(changed.pop()):
                 if isinstance(item, Submission):
                     item.outcomes = None
                     self._submission(item, now)
@@ -261,50 +316,63 @@ class Rounds:
         for item in self.pending.expired(now):
             if isinstance(item, Submission):
                 outcomes = self.ledger.judge(item.transfer)
-                if all(outcome in _PASSING for outcome in outcomes):
-                    item.outcomes = None
-                    self.add(item)  # settled at the last moment: its signature is known to hold
-                else:
+                if _WAITING & set(outcomes) and not _HARD_OR_CONFLICT & set(outcomes):
                     self._decide(item, self._refusal(item.transfer, outcomes))
+                else:  # another of its rows has changed meanwhile
+                    item.outcomes = None
+                    self.add(item)
+
+    def abandon(self) -> list[Reply]:
+        """Nothing can be decided any more: who waits for an answer."""
+        works: list[Work] = [work for work, _ in self.decided]
+        works += [work for work, _ in self.paired]
+        works += self._queue + self._group
+        works += [item for item in self.pending.expired(_NEVER) if isinstance(item, Submission)]
+        self.decided, self.paired, self._queue, self._group = [], [], [], []
+        replies = [work.reply for work in works if isinstance(work, Submission | PairWork)]
+        return [reply for reply in replies if reply is not None]
 
     # -- conflicts ----------------------------------------------------------------------------
 
-    def _conflict(self, billot: str, second: Transfer, source: int | None) -> None:
-        """The owner signed `billot` over twice. Both signatures held, so this is proven."""
-        first = self.ledger.taken(billot)
-        if first is None or not conflict(first, second):
-            return
-        if self.ledger.keep_evidence(billot, first, second):
-            self.conflicts.append((Pair(first, second), source))
-        self.ledger.contest(billot)
+    def _conflict(self, second: Transfer, rows: Sequence[Row], source: int | None) -> None:
+        """The owner signed these over twice. Both signatures held, so this is proven."""
+        billots = [billot for billot, _ in rows]
+        told: set[str] = set()
+        for billot, first in zip(billots, self.ledger.taken(billots), strict=True):
+            assert first is not None, "what moved was moved by a transfer"
+            if self.ledger.keep_evidence(billot, first, second) and first.id not in told:
+                told.add(first.id)
+                self.conflicts.append((Pair(first, second), source))
+            self.ledger.contest(billot)
 
     def _pair(self, work: PairWork, held: int, now: float) -> None:
         """Somebody shows two transfers: each is judged as if relayed, in turn."""
+        stranger = work.reply is not None
         before = len(self.conflicts)
-        if held and conflict(work.first, work.second):
+        if held:
             for transfer in (work.first, work.second):
-                self._relay(Relayed(transfer, work.source, here=work.here), now)
+                relayed = Relayed(transfer, work.source, here=stranger, waits=not stranger)
+                self._relay(relayed, now)
                 self._wake(now)
-        elif not held:
-            self.wasted.append((work.source, "a bad signature"))
+        else:
+            payer = work.reply.payer if work.reply is not None else ""
+            self.wasted.append((work.source, payer, "a bad signature"))
         self.paired.append((work, len(self.conflicts) > before))
 
-    # -- feeds and votes ----------------------------------------------------------------------
+    # -- feeds --------------------------------------------------------------------------------
 
     def _feed(self, work: FeedWork, held: Iterator[bool], now: float) -> None:
-        self.fed.append(work.source)
+        """A batch of a trusted server. Of a link that has ended it will come again."""
+        link = work.link
+        self.fed.append(link.id)
         if not next(held):
             for _ in work.bodies:
                 next(held)
-            self.wasted.append((work.source, "a feed batch with a bad signature"))
+            self.wasted.append((link.id, "", "a feed batch with a bad signature"))
             return
-        batch = work.batch
-        self.newest[work.voter] = FeedBatch(batch.server, batch.rows, batch.root, batch.signature)
-        self._arrived(work.bodies, held, work.source, now)
-        for row in work.rows:
-            if row.lsn > self.votes.newest(work.voter):
-                self._row(work.voter, row, now)
-                self.votes.read(work.voter, row.lsn)
+        self._arrived(work.bodies, held, link.id, now)
+        if not link.closed and work.voter in self.trust.keys:
+            self.feeds.read(work.voter, work.batch, work.rows, now)
 
     def _arrived(
         self, bodies: Sequence[Transfer], held: Iterator[bool], source: int, now: float
@@ -314,77 +382,9 @@ class Rounds:
                 self._relay(Relayed(transfer, source), now)
                 self._wake(now)
             else:
-                self.wasted.append((source, "a transfer with a bad signature"))
+                self.wasted.append((source, "", "a transfer with a bad signature"))
 
-    def _row(self, voter: str, row: FeedRow, now: float) -> None:
-        """One vote of a trusted server's feed."""
-        if isinstance(row, AdoptedRow):
-            ballot = Ballot(Vote(row.sender, row.owner), row.lsn, None)
-            self._vote(voter, row.billot, row.seq, ballot, adopted=True)
-            return
-        if row.transfer_id in self._done:
-            return
-        transfer = self._body(row.transfer_id)
-        if transfer is None:
-            self.wanted.name(row.transfer_id, voter, row, now)
-            self.votes.hold(voter, row.lsn)
-        else:
-            self._count(voter, row, transfer)
 
-    def _count(self, voter: str, row: TransferRow, transfer: Transfer) -> None:
-        ballot = Ballot(Vote(transfer.sender, transfer.to), row.lsn, transfer.id)
-        named = set(row.billots)
-        news = False
-        for billot, seq in transfer.billots:
-            if not named or billot in named:
-                news |= self._vote(voter, billot, seq, ballot, adopted=False)
-        if not news and not named:
-            self._done.add(transfer.id)
-
-    def _vote(self, voter: str, billot: str, seq: int, ballot: Ballot, *, adopted: bool) -> bool:
-        """Count one vote; False if the billot is settled here at that seq or a later one."""
-        present = self.ledger.present(billot)
-        if present.seq >= seq and present.status is Status.SETTLED:
-            return False
-        if self.votes.add(voter, billot, seq, ballot, adopted=adopted):
-            self._woken.append(billot)
-        return True
-
-    def _consider(self, billot: str) -> None:
-        """Settle or adopt what a quorum of us and those we trust has voted for."""
-        present = self.ledger.present(billot)
-        settled = present.status is Status.SETTLED
-        quorum = self.trust.quorum
-        for seq, vote, votes, transfer_id in self.votes.above(billot, present.seq):
-            ours = seq == present.seq and vote == present.vote
-            if votes + ours < quorum or (settled and seq == present.seq):
-                continue
-            if ours:
-                self.ledger.settle(billot)
-            else:
-                transfer = None if transfer_id is None else self._body(transfer_id)
-                if transfer is None:
-                    continue
-                entry = self.ledger.adopt(transfer, billot)
-                self.sources[entry.lsn] = None
-            self._woken.append(billot)
-            self.votes.resolve(billot, seq)
-            return
-        if settled:
-            self.votes.resolve(billot, present.seq)
-
-    def recount(self) -> None:
-        """The list's n changed, or a key: a quorum may stand now that didn't before."""
-        self.ledger.alone = self.trust.n == 1
-        for billot in self.ledger.unsettled_billots:
-            if self.ledger.alone:
-                self.ledger.settle(billot)
-            self._woken.append(billot)
-
-    def _remember(self, transfer: Transfer) -> None:
-        self._bodies[transfer.id] = transfer
-        if len(self._bodies) > self._limits.bodies_max:
-            del self._bodies[next(iter(self._bodies))]
-
-    def _body(self, transfer_id: str) -> Transfer | None:
-        return self._bodies.get(transfer_id) or self.ledger.store.transfer(transfer_id)
+def _rows(transfer: Transfer, outcomes: Sequence[Outcome], among: Collection[Outcome]) -> list[Row]:
+    pairs = zip(transfer.billots, outcomes, strict=True)
+    return [row for row, outcome in pairs if outcome in among]

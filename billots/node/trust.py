@@ -19,35 +19,29 @@ class Trusted:
 
 
 class Trust:
-    """Trust is only ever configured. What is learned is which key stands behind an entry."""
+    """Trust is only ever configured. What is learned is which key stands behind an entry.
+
+    `n` counts ourselves and those we trust; entries that turned out to have one key count
+    once. `quorum` is q by the safe rule, the only one that a server goes by. `keys` are those
+    whose votes count.
+    """
 
     def __init__(self, hosts: Sequence[Host], own_key: str) -> None:
         self.entries = [Trusted(host, host.key, own=host.key == own_key) for host in hosts]
         self._own_key = own_key
+        self._count()
 
-    @property
-    def n(self) -> int:
-        """Ourselves and those we trust; entries that turned out to have one key count once."""
-        return 1 + len({entry.key or entry.host.place for entry in self.entries if not entry.own})
-
-    @property
-    def liars_max(self) -> int:
-        """f: how many of n may lie."""
-        return liars_max(self.n)
-
-    @property
-    def quorum(self) -> int:
-        """q, by the safe rule, which is the only one that a server goes by."""
-        return safe_quorum(self.n)
-
-    @property
-    def keys(self) -> set[str]:
-        """The keys whose votes count."""
-        return {entry.key for entry in self.entries if entry.key is not None and not entry.own}
+    def _count(self) -> None:
+        others = [entry for entry in self.entries if not entry.own]
+        self.keys = frozenset(entry.key for entry in others if entry.key is not None)
+        self.n = 1 + len({entry.key or entry.host.place for entry in others})
+        self.liars_max = liars_max(self.n)
+        self.quorum = safe_quorum(self.n)
 
     def learn(self, index: int, key: str) -> str | None:
-        """The entry showed this key. Returns the key that it had before, if it was another."""
+        """The entry showed this key. Returns a key that counts no more because of it."""
         entry = self.entries[index]
         before, entry.key = entry.key, key
         entry.own = key == self._own_key
-        return before if before not in (None, key) else None
+        self._count()
+        return before if before not in (None, key) and before not in self.keys else None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 
 from msgspec import Struct
 
 from billots.holding import Vote
+
+SEQS_MAX = 16
+"""Seqs of one billot at which one voter's votes are kept: its newest ones."""
 
 
 class Ballot(Struct, frozen=True, gc=False):
@@ -30,65 +34,84 @@ class Votes:
 
     def __init__(self, votes_per_voter_max: int) -> None:
         self._ballots: dict[str, dict[int, dict[str, Ballot]]] = {}
-        self._open: dict[str, dict[int, int]] = {}
-        self._read: dict[str, int] = {}
         self._count: dict[str, int] = {}
         self._votes_per_voter_max = votes_per_voter_max
+        self._read: dict[str, int] = {}
+        self._open: dict[str, dict[int, int]] = {}
+        self._open_order: dict[str, list[int]] = {}  # heaps; what isn't open any more lingers
+        self._lost: dict[str, int] = {}
+
+    @property
+    def billots(self) -> list[str]:
+        """All billots with votes that may still change something."""
+        return list(self._ballots)
 
     def add(self, voter: str, billot: str, seq: int, ballot: Ballot, *, adopted: bool) -> bool:
         """Count a vote; False if it is no news, or one too many of this voter."""
-        at = self._ballots.setdefault(billot, {}).setdefault(seq, {})
-        before = at.get(voter)
-        if before is not None and (before.vote == ballot.vote or not adopted):
-            return False
+        before = self._ballots.get(billot, {}).get(seq, {}).get(voter)
         if before is not None:
+            if before.vote == ballot.vote or not adopted:
+                return False
             self.release(voter, before.lsn)
         elif self._count.get(voter, 0) >= self._votes_per_voter_max:
+            self._lost.setdefault(voter, ballot.lsn)
             return False
         else:
             self._count[voter] = self._count.get(voter, 0) + 1
-        at[voter] = ballot
+        self._ballots.setdefault(billot, {}).setdefault(seq, {})[voter] = ballot
         self.hold(voter, ballot.lsn)
+        if before is None:
+            self._trim(voter, billot)
         return True
+
+    def _trim(self, voter: str, billot: str) -> None:
+        """Whoever votes at many seqs of one billot makes none of them dear to count."""
+        by_seq = self._ballots[billot]
+        if len(by_seq) > SEQS_MAX:
+            mine = [seq for seq, ballots in by_seq.items() if voter in ballots]
+            if len(mine) > SEQS_MAX:
+                self._drop(voter, billot, min(mine))
+
+    def _drop(self, voter: str, billot: str, seq: int) -> None:
+        by_seq = self._ballots[billot]
+        ballot = by_seq[seq].pop(voter)
+        self._count[voter] -= 1
+        self.release(voter, ballot.lsn)
+        if not by_seq[seq]:
+            del by_seq[seq]
+        if not by_seq:
+            del self._ballots[billot]
 
     def equal(self, billot: str, seq: int, vote: Vote) -> int:
         """How many voters gave just this vote."""
         ballots = self._ballots.get(billot, {}).get(seq, {})
         return sum(ballot.vote == vote for ballot in ballots.values())
 
-    def above(self, billot: str, seq: int) -> Iterator[tuple[int, Vote, int, str | None]]:
-        """Votes at `seq` or higher, newest seq first: (seq, vote, how many, a transfer id)."""
+    def above(
+        self, billot: str, seq: int
+    ) -> Iterator[tuple[int, Vote, int, list[tuple[str, Ballot]]]]:
+        """Votes at `seq` or higher, newest seq first: (seq, vote, how many, those with an id)."""
         by_seq = self._ballots.get(billot, {})
         for at in sorted((s for s in by_seq if s >= seq), reverse=True):
-            ballots = list(by_seq[at].values())
-            for vote in dict.fromkeys(ballot.vote for ballot in ballots):
-                equal = [ballot for ballot in ballots if ballot.vote == vote]
-                known = next((b.transfer_id for b in equal if b.transfer_id is not None), None)
-                yield at, vote, len(equal), known
+            ballots = list(by_seq[at].items())
+            for vote in dict.fromkeys(ballot.vote for _, ballot in ballots):
+                equal = [(voter, ballot) for voter, ballot in ballots if ballot.vote == vote]
+                named = [(v, ballot) for v, ballot in equal if ballot.transfer_id is not None]
+                yield at, vote, len(equal), named
 
     def resolve(self, billot: str, seq: int) -> None:
         """The billot is settled here at `seq`: votes up to it can change nothing any more."""
-        by_seq = self._ballots.get(billot)
-        if by_seq is None:
-            return
+        by_seq = self._ballots.get(billot, {})
         for at in [s for s in by_seq if s <= seq]:
-            for voter, ballot in by_seq.pop(at).items():
-                self._count[voter] -= 1
-                self.release(voter, ballot.lsn)
-        if not by_seq:
-            del self._ballots[billot]
+            for voter in list(by_seq[at]):
+                self._drop(voter, billot, at)
 
     def forget(self, voter: str) -> None:
         """This voter counts no more: its key was replaced."""
-        for billot in list(self._ballots):
-            by_seq = self._ballots[billot]
-            for at in list(by_seq):
-                by_seq[at].pop(voter, None)
-                if not by_seq[at]:
-                    del by_seq[at]
-            if not by_seq:
-                del self._ballots[billot]
-        for table in (self._open, self._read, self._count):
+        for billot, by_seq in list(self._ballots.items()):
+            for at in [seq for seq, ballots in by_seq.items() if voter in ballots]:
+                self._drop(voter, billot, at)
+        for table in (self._open, self._open_order, self._read, self._count, self._lost):
             table.pop(voter, None)
 
     # -- how far each feed is read ------------------------------------------------------------
@@ -96,6 +119,8 @@ class Votes:
     def hold(self, voter: str, lsn: int) -> None:
         """Something of this row is open."""
         rows = self._open.setdefault(voter, {})
+        if lsn not in rows:
+            heappush(self._open_order.setdefault(voter, []), lsn)
         rows[lsn] = rows.get(lsn, 0) + 1
 
     def release(self, voter: str, lsn: int) -> None:
@@ -110,11 +135,18 @@ class Votes:
         """Rows of this voter up to `lsn` have been read."""
         self._read[voter] = max(lsn, self._read.get(voter, 0))
 
+    def unread(self, voter: str, lsn: int) -> None:
+        """The row `lsn` of this voter, and those after it, are to be read again."""
+        self._read[voter] = min(lsn - 1, self._read.get(voter, 0))
+
     def newest(self, voter: str) -> int:
         """The lsn up to which this voter's rows have been read."""
         return self._read.get(voter, 0)
 
     def cursor(self, voter: str) -> int:
         """The lsn up to which nothing of this voter is open."""
-        rows = self._open.get(voter)
-        return min(rows) - 1 if rows else self.newest(voter)
+        rows, order = self._open.get(voter, {}), self._open_order.get(voter, [])
+        while order and order[0] not in rows:
+            heappop(order)
+        cursor = min(order[0] - 1, self.newest(voter)) if order else self.newest(voter)
+        return min(cursor, self._lost[voter] - 1) if voter in self._lost else cursor

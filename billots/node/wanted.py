@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, field
 
 from billots.feed import TransferRow
 
+GIVE_UP_S = 2.0
+"""How long an answer that was asked for may keep an id from being given up."""
+
+Named = dict[str, list[TransferRow]]
+"""The rows that name an id, by voter."""
+
 
 class Want(Struct):
-    """Who named it, in which rows; whom we asked."""
+    """Who named it, in which rows; whom we asked; whose answer is still to come."""
 
     since: float
     ask_at: float
-    named: dict[str, list[TransferRow]] = field(default_factory=dict)
+    named: Named = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
+    awaited: set[str] = field(default_factory=set)
 
 
 class Wanted:
@@ -25,9 +32,11 @@ class Wanted:
     can show counts nothing and delays nothing: once all who named it were asked, it is dropped.
     """
 
-    def __init__(self, fetch_after_s: float) -> None:
+    def __init__(self, fetch_after_s: float, rows_per_voter_max: int = 16_384) -> None:
         self._fetch_after_s = fetch_after_s
-        self._wants: dict[str, Want] = {}
+        self._rows_per_voter_max = rows_per_voter_max
+        self._wants: dict[str, Want] = {}  # in order of ask_at
+        self._rows: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._wants)
@@ -35,17 +44,63 @@ class Wanted:
     def __contains__(self, transfer_id: str) -> bool:
         return transfer_id in self._wants
 
-    def name(self, transfer_id: str, voter: str, row: TransferRow, now: float) -> None:
-        """A feed row names a transfer that isn't here."""
+    def rows_of(self, voter: str) -> int:
+        """How many rows of this voter wait for a body."""
+        return self._rows.get(voter, 0)
+
+    def name(self, transfer_id: str, voter: str, row: TransferRow, now: float) -> bool:
+        """A feed row names a transfer that isn't here; False if it is one too many."""
+        if self.rows_of(voter) >= self._rows_per_voter_max:
+            return False
         want = self._wants.get(transfer_id)
         if want is None:
             want = self._wants[transfer_id] = Want(now, now + self._fetch_after_s)
         want.named.setdefault(voter, []).append(row)
+        self._rows[voter] = self.rows_of(voter) + 1
+        return True
 
-    def arrived(self, transfer_id: str) -> dict[str, list[TransferRow]]:
+    def arrived(self, transfer_id: str) -> Named:
         """Its body is here: the rows that named it, by voter."""
-        want = self._wants.pop(transfer_id, None)
-        return {} if want is None else want.named
+        want = self._wants.get(transfer_id)
+        return {} if want is None else self._end(transfer_id, want)
+
+    def _end(self, transfer_id: str, want: Want) -> Named:
+        del self._wants[transfer_id]
+        for voter, rows in want.named.items():
+            self._fewer(voter, len(rows))
+        return want.named
+
+    def _fewer(self, voter: str, rows: int) -> None:
+        left = self._rows[voter] - rows
+        if left:
+            self._rows[voter] = left
+        else:
+            del self._rows[voter]
+
+    def answered(self, voter: str, asked: Sequence[str], got: Iterable[str]) -> None:
+        """A voter's answer to a question; what follows its last body may not have fitted in."""
+        had = set(got)
+        places = [place for place, transfer_id in enumerate(asked) if transfer_id in had]
+        cut_after = places[-1] if places else len(asked)
+        for place, transfer_id in enumerate(asked):
+            want = self._wants.get(transfer_id)
+            if want is not None and transfer_id not in had:
+                want.awaited.discard(voter)
+                if place > cut_after:
+                    want.asked.discard(voter)
+
+    def gone(self, voter: str) -> list[TransferRow]:
+        """The voter can't be asked any more: the rows in which it named something."""
+        rows: list[TransferRow] = []
+        for transfer_id, want in list(self._wants.items()):
+            named = want.named.pop(voter, [])
+            want.asked.discard(voter)
+            want.awaited.discard(voter)
+            rows += named
+            if not want.named:
+                del self._wants[transfer_id]
+        self._rows.pop(voter, None)
+        return rows
 
     @property
     def next_at(self) -> float | None:
@@ -54,26 +109,28 @@ class Wanted:
 
     def due(
         self, now: float, reachable: Iterable[str], ids_max: int
-    ) -> tuple[dict[str, list[str]], list[dict[str, list[TransferRow]]]]:
+    ) -> tuple[dict[str, list[str]], list[Named]]:
         """Whom to ask for what, at most `ids_max` a server; and the rows that are given up."""
         up = set(reachable)
         asks: dict[str, list[str]] = {}
-        given_up: list[dict[str, list[TransferRow]]] = []
+        given_up: list[Named] = []
         due: list[tuple[str, Want]] = []
-        for transfer_id, want in self._wants.items():  # in order of ask_at
+        for transfer_id, want in self._wants.items():
             if want.ask_at > now:
                 break
             due.append((transfer_id, want))
         for transfer_id, want in due:
-            del self._wants[transfer_id]
-            left = [v for v in want.named if v in up and v not in want.asked]
-            if not left:
-                given_up.append(want.named)
+            left = [voter for voter in want.named if voter in up and voter not in want.asked]
+            awaited = want.awaited & up and now < want.since + GIVE_UP_S
+            if not left and not awaited:
+                given_up.append(self._end(transfer_id, want))
                 continue
             voter = next((v for v in left if len(asks.get(v, ())) < ids_max), None)
             if voter is not None:
                 asks.setdefault(voter, []).append(transfer_id)
                 want.asked.add(voter)
+                want.awaited.add(voter)
+            del self._wants[transfer_id]
             want.ask_at = now + self._fetch_after_s
-            self._wants[transfer_id] = want
+            self._wants[transfer_id] = want  # now it is the last
         return asks, given_up

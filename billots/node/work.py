@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from billots.feed import FeedBatch, FeedRow
 from billots.ledger import Outcome
+from billots.node.peers import Link
 from billots.transfer import Transfer
 
 Check = tuple[bytes, bytes, bytes]
@@ -23,11 +24,16 @@ class BatchReply:
 
 
 class Reply(Struct, frozen=True):
-    """Where an answer goes. `id` is empty for a notification, which gets none."""
+    """Where an answer goes. `id` is empty for a notification, which gets none.
+
+    `payer` is the address that pays for what the request wastes, even if its connection is
+    gone by then; empty if nobody does.
+    """
 
     conn: int
     id: bytes
     batch: BatchReply | None = None
+    payer: str = ""
 
 
 class Submission(Struct):
@@ -39,21 +45,29 @@ class Submission(Struct):
     outcomes: list[Outcome] | None = None
     checked: bool = False
     """Whether its signature is known to hold."""
+    until: float | None = None
+    """How long it may wait, once it does."""
 
 
 class Relayed(Struct):
-    """A transfer that other servers have; `here` if a stranger showed it first to us."""
+    """A transfer that other servers have.
+
+    `here` if a stranger showed it first to us. Such a one never waits and is kept only if it
+    is taken: anybody can sign transfers of what isn't theirs.
+    """
 
     transfer: Transfer
     source: int | None
     here: bool = False
+    waits: bool = True
+    until: float | None = None
 
 
 class FeedWork(Struct):
     """A feed batch of a trusted server, rows parsed, root checked."""
 
     voter: str
-    source: int
+    link: Link
     batch: FeedBatch
     rows: list[FeedRow]
     check: Check
@@ -68,13 +82,12 @@ class BodiesWork(Struct):
 
 
 class PairWork(Struct):
-    """Two transfers that are said to conflict."""
+    """Two transfers that are said to conflict; `reply` if a stranger says so."""
 
     reply: Reply | None
     source: int
     first: Transfer
     second: Transfer
-    here: bool
 
 
 Work = Submission | FeedWork | BodiesWork | PairWork

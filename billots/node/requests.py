@@ -1,0 +1,250 @@
+"""Requests of those who connect to us, and their answers: one frame, one batch or one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from billots.errors import BillotIdError, InputError
+from billots.host import Host
+from billots.jsonrpc import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    Malformed,
+    Refusal,
+    answer,
+    check_text,
+    decode_params,
+    decode_request,
+    error_answer,
+    is_batch,
+    split_batch,
+)
+from billots.messages import (
+    PROTOCOL,
+    Announce,
+    HostList,
+    Info,
+    NetworkName,
+    Pair,
+    SendTransfer,
+    Subscribe,
+    Subscribed,
+)
+from billots.node.answers import Refused
+from billots.node.peers import Connection
+from billots.node.work import BatchReply, PairWork, Reply, Submission
+from billots.transfer import Transfer
+
+if TYPE_CHECKING:
+    from billots.node.node import Node
+
+_NO_ID = b""
+_LATER: Final = object()
+"""What a method returns whose answer comes with a round, or has gone out."""
+
+
+class Requests:
+    """Every request gets one answer, notifications none; what is wrong with one ends there."""
+
+    def __init__(self, node: Node) -> None:
+        answers = node.answers
+        self._node = node
+        self._methods: dict[str, Callable[[Connection, Reply, Any], Any]] = {
+            "info": self._info,
+            "ping": lambda *_: "pong",
+            "who_owns": lambda _conn, _reply, params: answers.who_owns(params),
+            "transfer": self._transfer,
+            "list": lambda _conn, _reply, params: answers.list_billots(params),
+            "hosts": lambda *_: self._hosts(),
+            "announce": self._announce,
+            "changes": lambda _conn, _reply, params: answers.changes(params),
+            "subscribe": self._subscribe,
+            "fetch": lambda _conn, _reply, params: answers.fetch(params.transfer_ids),
+            "conflict": self._conflict,
+            "evidence": lambda _conn, _reply, params: answers.evidence(params.billot),
+        }
+
+    # -- frames -------------------------------------------------------------------------------
+
+    def frame(self, connection: Connection, frame: bytes, now: float) -> None:
+        """One line: a request or a batch of them."""
+        limits = self._node.limits
+        batch = is_batch(frame)
+        try:
+            check_text(frame, limits.depth_max + (2 if batch else 1))
+            requests = split_batch(frame, limits.batch_max) if batch else [frame]
+        except Malformed as error:
+            self._node.send(connection.id, error_answer(error.request_id, error.code, str(error)))
+            return
+        gather = BatchReply(len(requests)) if batch else None
+        connection.in_flight += len(requests)
+        for request in requests:
+            self._request(connection, bytes(request), gather, now)
+
+    def _request(
+        self, connection: Connection, frame: bytes, gather: BatchReply | None, now: float
+    ) -> None:
+        reply = Reply(connection.id, _NO_ID, gather, connection.payer)
+        try:
+            request = decode_request(frame)
+            reply = Reply(connection.id, bytes(request.id), gather, connection.payer)
+            params = decode_params(request)
+            self._node.check_cost(reply.payer, now)
+            result = self._methods[request.method](connection, reply, params)
+        except Malformed as error:
+            identifier = reply.id or error.request_id
+            if reply.id or error.code in (INVALID_REQUEST, PARSE_ERROR):
+                self.answer(reply, error_answer(identifier, error.code, str(error)))
+            else:
+                self.answer(reply, b"")
+        except Refused as error:
+            self.refuse(reply, error.refusal)
+        else:
+            if result is not _LATER:
+                self.result(reply, result)
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def result(self, reply: Reply, result: Any) -> None:
+        """The answer to a call that went well."""
+        self.answer(reply, answer(reply.id, result) if reply.id else b"")
+
+    def refuse(self, reply: Reply, refusal: Refusal) -> None:
+        """The answer to a call that was refused."""
+        self.answer(reply, refusal.answer(reply.id) if reply.id else b"")
+
+    def answer(self, reply: Reply, message: bytes) -> None:
+        """Send an answer, or nothing for a notification; a batch's go out together."""
+        connection = self._node.connections.get(reply.conn)
+        if connection is None:
+            return
+        connection.in_flight -= 1
+        frame_bytes_max = self._node.limits.frame_bytes_max
+        gather = reply.batch
+        if gather is None:
+            if message:
+                self._node.send(reply.conn, _fitting(reply.id, message, frame_bytes_max))
+            return
+        gather.left -= 1
+        if message:
+            gather.answers.append((reply.id or b"null", message))
+        if not gather.left and gather.answers:
+            self._node.send(reply.conn, _joined(gather.answers, frame_bytes_max))
+
+    # -- methods ------------------------------------------------------------------------------
+
+    def _info(self, *_: object) -> Info:
+        node = self._node
+        ledger, trust, rounds, settings = node.ledger, node.trust, node.rounds, node.settings
+        counts = {
+            "billots_moved": ledger.moved_count,
+            "unsettled": len(ledger.unsettled_billots),
+            "pending": len(rounds.pending),
+            "wanted": len(rounds.feeds.wanted),
+            "connections": len(node.connections),
+            "subscribers": len(node.subscriptions),
+            "links_up": node.links.up_count,
+            "n": trust.n,
+            "quorum": trust.quorum,
+        }
+        trusted = [
+            str(Host(entry.host.address, entry.host.port, entry.key))
+            for entry in trust.entries
+            if not entry.own
+        ]
+        return Info(
+            settings.name,
+            settings.version,
+            PROTOCOL,
+            NetworkName(node.network.name, node.network.id),
+            node.key.public_hex,
+            settings.started,
+            node.outfeed.position,
+            node.answers.fits(trusted),
+            counts,
+            node.limits.public,
+        )
+
+    def _hosts(self) -> HostList:
+        node = self._node
+        keys = {entry.host.place: entry.key for entry in node.trust.entries}
+        texts = [
+            str(Host(host.address, host.port, keys.get(host.place) or host.key))
+            for host in node.hosts.get_hosts()
+        ]
+        return HostList(node.answers.fits(texts))
+
+    def _announce(self, connection: Connection, _reply: Reply, params: Announce) -> HostList:
+        if params.key != self._node.key.public_hex:
+            self._node.probes.append((connection.address, params))
+        return self._hosts()
+
+    def _subscribe(self, connection: Connection, reply: Reply, params: Subscribe) -> object:
+        node = self._node
+        if params.owner is not None:
+            node.subscriptions.watch(connection, params.owner)
+            return Subscribed(node.outfeed.position)
+        node.subscriptions.follow(connection, params)
+        yours = None
+        if params.me is not None:
+            node.redial.update(node.links.down_with(params.me))
+            yours = node.links.newest(params.me)
+        self.result(reply, Subscribed(node.outfeed.position, yours))
+        node.subscriptions.pump(connection)
+        return _LATER
+
+    def _transfer(self, _connection: Connection, reply: Reply, params: SendTransfer) -> object:
+        transfer = params.transfer
+        self._check_transfer(transfer)
+        self._node.rounds.add(Submission(reply, transfer, params.nonce))
+        return _LATER
+
+    def _conflict(self, connection: Connection, reply: Reply, params: Pair) -> object:
+        for transfer in (params.first, params.second):
+            self._check_transfer(transfer)
+        self._node.rounds.add(PairWork(reply, connection.id, params.first, params.second))
+        return _LATER
+
+    def _check_transfer(self, transfer: Transfer) -> None:
+        """Raise Refused for another network or an id not of it, Malformed for rows out of order."""
+        network = self._node.network
+        if transfer.network != network.id:
+            message = "this server serves another network"
+            raise Refused(Refusal("wrong_network", message, {"network": network.id}))
+        try:
+            transfer.check(network)
+        except BillotIdError:
+            for billot, _ in transfer.billots:
+                self._node.answers.check(billot)
+        except InputError as error:
+            raise Malformed(INVALID_PARAMS, str(error)) from None
+
+
+def _no_room(identifier: bytes) -> bytes:
+    refusal = Refusal("frame_too_large", "the answer doesn't fit a frame; ask for less, or alone")
+    return refusal.answer(identifier)
+
+
+def _fitting(identifier: bytes, message: bytes, frame_bytes_max: int) -> bytes:
+    """The answer itself if it fits a frame; else that it doesn't. An id may be long, too."""
+    if len(message) <= frame_bytes_max:
+        return message
+    short = _no_room(identifier)
+    return short if len(short) <= frame_bytes_max else _no_room(b"null")
+
+
+def _joined(answers: Sequence[tuple[bytes, bytes]], frame_bytes_max: int) -> bytes:
+    """A batch's answers as one array; those that don't fit are to be asked again alone."""
+    shorts = [_no_room(identifier) for identifier, _ in answers]
+    reserved = sum(len(short) + 1 for short in shorts)
+    left = frame_bytes_max - 1
+    if reserved > left:
+        return _no_room(b"null")
+    kept: list[bytes] = []
+    for (_, message), short in zip(answers, shorts, strict=True):
+        reserved -= len(short) + 1
+        kept.append(message if len(message) + 1 + reserved <= left else short)
+        left -= len(kept[-1]) + 1
+    return b"[" + b",".join(kept) + b"]"

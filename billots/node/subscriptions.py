@@ -1,0 +1,143 @@
+"""Those who follow: subscribers of our feed, and watchers of an owner (DESIGN, section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from billots.jsonrpc import notification
+from billots.messages import Subscribe, Transferred
+from billots.node.outfeed import OutFeed, Signed
+from billots.node.peers import Connection, Subscriber
+from billots.store.interface import NewEntry
+
+if TYPE_CHECKING:
+    from billots.node.node import Node
+
+_PAGE_ROWS = 256
+
+
+class Subscriptions:
+    """Sends our feed to each subscriber as fast as it reads, from where it left off."""
+
+    def __init__(self, node: Node) -> None:
+        limits = node.limits
+        self._node = node
+        self.outfeed = OutFeed(
+            node.network.id,
+            node.key,
+            node.ledger.lsn,
+            feed_every_s=limits.feed_every_s,
+            frame_bytes_max=limits.frame_bytes_max,
+        )
+        self._subscribers: dict[int, Connection] = {}
+        self._watchers: dict[str, set[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    def follow(self, connection: Connection, params: Subscribe) -> None:
+        """Send the feed from a cursor on; a cursor that can't be ours is 0."""
+        since, outfeed = params.since, self.outfeed
+        cursor = since.lsn if since is not None and since.key == self._node.key.public_hex else 0
+        if cursor > outfeed.position:
+            cursor = 0
+        connection.subscriber = Subscriber(cursor, params.me)
+        self._subscribers[connection.id] = connection
+
+    def watch(self, connection: Connection, owner: str) -> None:
+        """Tell of transfers to an owner: of one at a time on each connection."""
+        self._unwatch(connection)
+        connection.owner = owner
+        self._watchers.setdefault(owner, set()).add(connection.id)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._subscribers.pop(connection.id, None)
+        self._unwatch(connection)
+
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.owner is not None:
+            watchers = self._watchers[connection.owner]
+            watchers.discard(connection.id)
+            if not watchers:
+                del self._watchers[connection.owner]
+
+    # -- what is new --------------------------------------------------------------------------
+
+    def add(self, entry: NewEntry, source: int | None) -> None:
+        """An entry is on disk: its row goes with the next batch; watchers hear of it now.
+
+        A trusted server that doesn't follow us is sent what a wallet brought here.
+        """
+        self.outfeed.add(entry, source)
+        transfer = entry.transfer
+        watchers = self._watchers.get(transfer.to)
+        if watchers:
+            message = notification("transferred", Transferred(entry.lsn, transfer))
+            for conn in watchers:
+                self._node.send(conn, message)
+        if entry.here:
+            followers = {c.subscriber.me for c in self._subscribers.values() if c.subscriber}
+            self._node.links.submit(transfer, followers)
+
+    def spread(self, message: bytes, source: int | None) -> None:
+        """A notification for all subscribers but the one from whom it came."""
+        key = self._node.links.key_of(source)
+        for conn, connection in self._subscribers.items():
+            subscriber = connection.subscriber
+            back = conn == source or (key is not None and subscriber and subscriber.me == key)
+            if not connection.blocked and not back:
+                self._node.send(conn, message)
+
+    def feed(self, now: float) -> None:
+        """Send what is due to those who are up to date; the others get pages."""
+        due = self.outfeed.due(now)
+        if not due:
+            return
+        frames = [(signed, signed.frame(), signed.sources) for signed in due]
+        for connection in self._subscribers.values():
+            if not connection.blocked:
+                self._send(connection, frames)
+
+    def _send(
+        self, connection: Connection, due: Sequence[tuple[Signed, bytes, set[int | None]]]
+    ) -> None:
+        subscriber = connection.subscriber
+        assert subscriber is not None, "it is one of the subscribers"
+        if subscriber.cursor < due[0][0].after:
+            self.pump(connection)
+            return
+        conn = connection.id
+        for signed, frame, sources in due:
+            self._node.send(conn, signed.frame(conn) if conn in sources else frame)
+            subscriber.cursor = signed.last
+
+    # -- those who lag ------------------------------------------------------------------------
+
+    def pump(self, connection: Connection) -> None:
+        """Send a page of older rows to one who lags; the next when it has read this one."""
+        subscriber, position = connection.subscriber, self.outfeed.position
+        if subscriber is None or connection.blocked or subscriber.cursor >= position:
+            return
+        entries = self._node.ledger.store.entries(subscriber.cursor, _PAGE_ROWS)
+        signed = self.outfeed.page(subscriber.cursor, entries)
+        if signed is None:
+            subscriber.cursor = position
+        else:
+            self._node.send(connection.id, signed.frame())
+            subscriber.cursor = signed.last
+
+    def pump_all(self) -> None:
+        """Go on with those who lag and can take more."""
+        for connection in self._subscribers.values():
+            self.pump(connection)
+
+    @property
+    def lagging(self) -> bool:
+        """Whether `pump_all` has something to do."""
+        position = self.outfeed.position
+        return any(
+            c.subscriber is not None and not c.blocked and c.subscriber.cursor < position
+            for c in self._subscribers.values()
+        )
