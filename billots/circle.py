@@ -66,6 +66,11 @@ class Circle:
         return self._known.key(link.host, self._network.id)
 
     @property
+    def local(self) -> bool:
+        """Whether all of it is on this machine, where test networks come and go."""
+        return all(link.host.loopback for link in self.everyone)
+
+    @property
     def answering_keys(self) -> set[str]:
         """The keys of the servers that signed an answer."""
         return {link.key for link in self.everyone if link.key is not None}

@@ -121,7 +121,7 @@ def key_changed(host: Host) -> ServerKeyChanged:
         )
     return ServerKeyChanged(
         f"{host.place} shows another key than the one remembered for it",
-        f"if who runs it confirms the new key: bwallet --accept-key {host.place}",
+        f"ask who runs it; if its key is new, name it as {host.place}#<key>",
     )
 
 

@@ -175,8 +175,16 @@ class Network:
         """The billot's (prefix, number); raises BillotIdError if it doesn't circulate here."""
         prefix, number = split_billot_id(billot)
         denomination = self.denominations.get(prefix)
-        if denomination is None or number > denomination.circulation:
-            raise BillotIdError(f"no such billot in network {self.name}: {billot}")
+        if denomination is None:
+            known = " ".join(self.denominations)
+            raise BillotIdError(
+                f"no such billot in network {self.name}: {billot}", f"it has {known}"
+            )
+        if number > denomination.circulation:
+            raise BillotIdError(
+                f"no such billot in network {self.name}: {billot}",
+                f"its {prefix} billots are numbered 1 to {denomination.circulation}",
+            )
         return prefix, number
 
     def mils(self, billot: str) -> int:

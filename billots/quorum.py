@@ -52,7 +52,8 @@ class Quorum:
             return max(1, -(-n * int(self.rule[:-1]) // 100))
         if int(self.rule) > n:
             raise InputError(
-                f"a quorum of {self.rule} can't be had from {n} servers", "name more in --trusted"
+                f"a quorum of {self.rule} can't be had from {n} server{'s' if n > 1 else ''}",
+                "name more in --trusted",
             )
         return int(self.rule)
 

@@ -462,7 +462,7 @@ WRONG = {
     "bad quorum": (("--check-owner", "a-1", "--quorum", "most"), "not a quorum: most"),
     "large quorum": (
         ("--check-owner", "a-1", "--quorum", "2", *NOBODY),
-        "a quorum of 2 can't be had from 1 servers",
+        "a quorum of 2 can't be had from 1 server",
     ),
     "no network": (
         ("--check-owner", "a-1", "--network", "gold", *NOBODY),

@@ -436,7 +436,7 @@ def test_a_remembered_key_that_changed_counts_for_nothing_until_it_is_accepted(t
             assert check.answers[0].problem is Problem.CHANGED_KEY
             with pytest.raises(ServerKeyChanged) as caught:
                 await wallet(tmp_path, [second]).who_owns("a-1")
-            assert "--accept-key" in caught.value.hint
+            assert "#<key>" in caught.value.hint
             KnownServers(tmp_path).accept(second.host, TEST.id, second.key.public_hex)
             check = await wallet(tmp_path, [second]).check_owner("a-1")
             assert check.owner == USER1.owner
@@ -896,6 +896,24 @@ def test_an_entry_lapses_when_all_who_knew_of_it_are_gone(tmp_path):
             sent = await wallet(tmp_path, servers).transfer("a-1", USER3.owner)
             assert sent.lapsed == (first.transfer,)
             assert sent.transfer.to == USER3.owner
+
+    run(scenario())
+
+
+def test_attack_an_owner_is_not_made_a_double_spender_by_servers_that_are_only_down(tmp_path):
+    """Off this machine nothing lapses: who took it may only be down, and come back with it."""
+
+    async def scenario():
+        def elsewhere(server):  # a spelling of loopback that counts as another machine
+            return Host("127.1", server.port)
+
+        async with running() as (server,):
+            first = wallet(tmp_path, trusted=[elsewhere(server)])
+            await first.transfer("a-1", USER2.owner)
+        async with running() as (server,):
+            with pytest.raises(AlreadySigned):
+                await wallet(tmp_path, trusted=[elsewhere(server)]).transfer("a-1", USER3.owner)
+            assert not server.transfers
 
     run(scenario())
 
