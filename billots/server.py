@@ -153,7 +153,10 @@ class Server:
             async with asyncio.timeout(self.limits.stop_s):
                 await self._engine_task
         for wire in board.wires:
-            wire.close()
+            if wire.unreadable:
+                wire.abort()
+            else:
+                wire.close()
         with contextlib.suppress(TimeoutError):  # what is queued goes out, if it is read
             async with asyncio.timeout(self.limits.stop_s):
                 await board.all_gone()
