@@ -28,6 +28,9 @@ from billots.wire import IncomingWire
 
 log = logging.getLogger("billots.server")
 
+_LINGER_S = 0.5
+"""How long a stopping server waits for others to end connections on which all is said."""
+
 
 class Server:
     """One server. Use it as a context manager in a script, `async with` or `run` elsewhere.
@@ -153,13 +156,12 @@ class Server:
             async with asyncio.timeout(self.limits.stop_s):
                 await self._engine_task
         for wire in board.wires:
-            if wire.unreadable:
-                wire.abort()
-            else:
-                wire.close()
-        with contextlib.suppress(TimeoutError):  # what is queued goes out, if it is read
-            async with asyncio.timeout(self.limits.stop_s):
-                await board.all_gone()
+            wire.finish()
+        await board.gone_within(min(_LINGER_S, self.limits.stop_s))
+        for wire in board.wires:
+            if not wire.queued_bytes:
+                wire.abort()  # it has heard all and doesn't go by itself
+        await board.gone_within(self.limits.stop_s)
         for wire in board.wires:
             wire.abort()
         await board.all_gone()

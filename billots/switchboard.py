@@ -7,6 +7,7 @@ in a few at a time, so that what one client pipelines doesn't keep others waitin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -145,6 +146,12 @@ class Switchboard:
         while self._wires:
             self._detached.clear()
             await self._detached.wait()
+
+    async def gone_within(self, seconds: float) -> None:
+        """Wait until no connection is left, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.all_gone()
 
     def redial_event(self, index: int) -> asyncio.Event:
         """Set when a trusted server shows that it is up again."""

@@ -101,17 +101,34 @@ class Wire(FrameProtocol):
 
     def close(self) -> None:
         """End the connection once what is queued has gone out."""
-        if self.closing_at is not None or self.transport is None:
+        if self.unreadable:
+            self.finish()
+        elif self.closing_at is None:
+            self.closing_at = self.board.now
+            self.inbox.clear()
+            super().close()
+
+    def finish(self) -> None:
+        """End the connection and see to it that our last words are heard.
+
+        The other side may still be sending. Closed now, the kernel would answer that with a
+        reset, which overtakes what we said: so what comes is read and thrown away until the
+        other side ends as well, or for a moment (`Switchboard.sweep`, `Server.stop`).
+        """
+        transport = self.transport
+        if self.closing_at is not None or transport is None:
             return
         self.closing_at = self.board.now
         self.inbox.clear()
-        if self.unreadable and not self.transport.is_closing() and not self.half_closed:
-            # It is still sending. Closed now, the kernel would answer with a reset, which can
-            # overtake our last words: what comes is read and thrown away for a moment.
-            self.transport.write_eof()
-            self.transport.resume_reading()
-        else:
+        if self.half_closed or transport.is_closing():
             super().close()
+        else:
+            try:
+                transport.write_eof()
+            except OSError:  # it has just gone
+                transport.abort()
+            else:
+                transport.resume_reading()
 
 
 class IncomingWire(Wire):

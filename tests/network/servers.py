@@ -37,8 +37,14 @@ _given = itertools.count()
 
 
 def run(coroutine, timeout_s=60):
-    """asyncio.run, with an end."""
-    return asyncio.run(asyncio.wait_for(coroutine, timeout_s))
+    """asyncio.run, with an end; on uvloop if BILLOTS_TEST_UVLOOP is set, as `bserver` may be."""
+    factory = None
+    if os.environ.get("BILLOTS_TEST_UVLOOP"):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(asyncio.wait_for(coroutine, timeout_s))
 
 
 def free_ports(count):
