@@ -43,7 +43,11 @@ class Signed(Struct, frozen=True):
 
     def frame(self, conn: int | None = None) -> bytes:
         """The notification that carries it; nothing goes back to `conn` that came from there."""
-        bodies = [line.body for line in self.lines if line.body is not None and line.source != conn]
+        bodies = [
+            line.body
+            for line in self.lines
+            if line.body is not None and (conn is None or line.source != conn)
+        ]
         head = encode(
             FeedBatch(self.batch.server, self.batch.rows, self.batch.root, self.batch.signature)
         )

@@ -5,7 +5,6 @@ lets time pass as well; `deliver`, `Wire.frames` and `hold` are for tests that c
 arrives when, twice or never.
 """
 
-import random
 from collections import deque
 
 import msgspec
@@ -133,7 +132,7 @@ class Server:
         return bool(hangups or any(out.values()))
 
     def client(self, address="192.0.2.1", *, exempt=False):
-        return Client(self, address, exempt)
+        return Client(self, address, exempt=exempt)
 
     def holding(self, billot):
         return self.node.ledger.holdings([billot])[0]
@@ -155,7 +154,7 @@ class Server:
 class Client:
     """Somebody who connected to a server."""
 
-    def __init__(self, server, address="192.0.2.1", exempt=False):
+    def __init__(self, server, address="192.0.2.1", *, exempt=False):
         self.server = server
         self.frames = []
         self.conn = server.net.new_conn()
@@ -216,7 +215,6 @@ class Net:
 
     def __init__(self, size=1, *, limits=None, trusted=None, domain="127.0.0.1", pins=False):
         self.now = 1000.0
-        self.random = random.Random(0)  # noqa: S311 - the same in each run
         self.domain, self.pins = domain, pins
         self._conns = 1
         self.limits = limits or Limits()
@@ -319,7 +317,8 @@ class Net:
             wires = self.wires
             busy = [server for server in self.servers if server.up and server.node.has_work]
             if not wires and not busy:
-                if not any([server.step() for server in self.servers if server.up]):
+                steps = [server.step() for server in self.servers if server.up]
+                if not any(steps):
                     return
                 continue
             if wires and (not busy or rng.random() < 0.6):
