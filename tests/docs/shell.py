@@ -1,0 +1,102 @@
+"""A terminal for the README: its lines are typed into one shell, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from blocks import ROOT, Typed, missing
+
+_FIRST, _COUNT = 7333, 17
+_PORT = re.compile(r"(?<![\d.])73[34]\d(?!\d)")
+_MARK = "--- exit status "
+
+
+class Shell:
+    """Ports 7333 to 7349 stand for as many that are free; all else runs as it is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._base = _free_ports()
+        (folder / "mock").symlink_to(ROOT / "mock")
+        for name in ("user1", "user2", "user3", "mint"):
+            assert (folder / "mock" / name).exists()
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BSERVER_", "BWALLET_"))
+        }
+        environment |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "XDG_DATA_HOME": str(folder / "data"),
+            "HOME": str(folder),
+        }
+        self._shell = subprocess.Popen(
+            [shutil.which("sh") or "sh"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            text=True,
+            start_new_session=True,
+        )
+
+    def type(self, line: Typed) -> None:
+        """Type a line; fails unless it succeeds and what is shown comes, in this order."""
+        shown = tuple(self._with_ports(text) for text in line.shown)
+        background = line.command.endswith("&")
+        self._write(self._with_ports(line.command))
+        if not background:
+            self._write(f'echo "{_MARK}$?"')
+        lines: list[str] = []
+        while True:
+            left = missing(shown, lines)
+            if background and not left:
+                return
+            text = self._read()
+            if text is None or text.startswith(_MARK):
+                break
+            lines.append(text)
+        said = f"$ {line.command}\n" + "\n".join(lines)
+        assert not left, f"not shown: {left}\n{said}"
+        assert text == f"{_MARK}0", f"{text}\n{said}"
+
+    def put(self, name: str, content: str) -> None:
+        """Write a file into the folder where the shell is."""
+        self._write(f"cat > {name} <<'END OF FILE'\n{content}END OF FILE")
+
+    def close(self) -> None:
+        """End the shell and every server that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._shell.pid, signal.SIGTERM)
+        self._shell.communicate(timeout=20)
+
+    def _with_ports(self, text: str) -> str:
+        return _PORT.sub(lambda match: str(self._base + int(match[0]) - _FIRST), text)
+
+    def _write(self, text: str) -> None:
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(text + "\n")
+        self._shell.stdin.flush()
+
+    def _read(self) -> str | None:
+        assert self._shell.stdout is not None
+        line = self._shell.stdout.readline()
+        return line.rstrip("\n") if line else None
+
+
+def _free_ports() -> int:
+    """The first of as many ports in a row that nobody listens on."""
+    for base in range(20_000 + os.getpid() % 10_000, 60_000, _COUNT):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(base, base + _COUNT):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
+    raise AssertionError("no free ports")
