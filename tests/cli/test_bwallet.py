@@ -492,7 +492,8 @@ def test_ids_and_networks_that_do_not_exist(terminal):
             bad_id, mixed, wrong = await asyncio.gather(
                 *(terminal.type(*words) for words in (one, two, three))
             )
-            assert bad_id == ("", error("no such billot in network test: a-10001"), 2)
+            told = error("no such billot in network test: a-10001")
+            assert bad_id == ("", told + "hint: its a- billots are numbered 1 to 10000\n", 2)
             assert mixed[1].startswith("bwallet: error: servers of different networks")
             assert wrong[1].startswith(f"bwallet: error: {other.host} does not serve network test")
             assert (mixed[2], wrong[2]) == (2, 2)

@@ -99,7 +99,7 @@ def test_ipv6_places_have_brackets(tmp_path):
 
 
 def test_the_errors_say_what_to_do():
-    assert key_changed(HOST).hint.endswith("bwallet --accept-key mint.example.org:7333")
+    assert key_changed(HOST).hint.endswith("name it as mint.example.org:7333#<key>")
     assert "pinned" in str(key_changed(Host(HOST.address, HOST.port, ONE)))
 
 
