@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from billots.cli.program import LOG_FORMAT, run_command
+from billots.cli.program import LOG_FORMAT, printable, run_command
 from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
 from billots.limits import Limits
@@ -195,7 +195,7 @@ def introduce(server: Server, plan: Plan) -> None:
     click.echo(f"Listening on {place}")
     click.echo(f"Network: {network.name} {network.id}")
     click.echo(f"Server key: {server.key}")
-    click.echo(f"Store: {plan.store}")
+    click.echo(f"Store: {printable(str(plan.store))}")
     trust = server.node.trust
     if trust.n == 1:
         click.echo("Trusted: nobody; this server's word is enough for itself")

@@ -29,7 +29,8 @@ def join_words(arguments: list[str], option: str = "--trusted") -> list[str]:
     joined: list[str] = []
     continues = False
     for index, word in enumerate(arguments):
-        is_comma = word.startswith(",") and bool(joined) and _in_list(arguments, index, option)
+        follows = index > 0 and arguments[index - 1] != option
+        is_comma = word.startswith(",") and follows and _in_list(arguments, index, option)
         if (continues or is_comma) and not word.startswith("--"):
             joined[-1] += " " + word
         else:
@@ -99,8 +100,13 @@ def fail(program: str, message: str, hint: str | None, status: int) -> int:
 
 def lowered(message: str) -> str:
     """A sentence in the voice of our errors: lower case, no full stop, one line."""
-    message = " ".join(message.split()).rstrip(".")
+    message = printable(" ".join(message.split()).rstrip("."))
     return message[:1].lower() + message[1:]
+
+
+def printable(text: str) -> str:
+    """A text that a terminal takes for nothing else, for what a person or file name brought."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _silence(stream: Any) -> None:

@@ -76,7 +76,7 @@ class LevelDB(Engine):
     def __init__(self, folder: Path, *, create: bool) -> None:
         self._name = shown(str(folder), 200)
         try:
-            self._db = plyvel.DB(str(folder), create_if_missing=create, **_OPTIONS)
+            self._db = plyvel.DB(os.fsencode(folder), create_if_missing=create, **_OPTIONS)
         except plyvel.Error as error:
             raise self._open_error(error) from error
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import billots.mock
@@ -246,10 +247,11 @@ class Process:
         self.address = None
 
     def __enter__(self):
+        self._errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [*self._limit, sys.executable, "-m", "billots.cli.bserver", *self.arguments],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             env={**os.environ, **(self._environment or {})},
             text=True,
         )
@@ -265,10 +267,14 @@ class Process:
         """Wait for its end; returns (exit status, stdout, stderr)."""
         if number is not None:
             self.signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, self.first + out, err
+        out = self.first + self.process.stdout.read()
+        status = self.process.wait(30)
+        self._errors.seek(0)
+        return status, out, self._errors.read()
 
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
+        self.process.stdout.close()
+        self._errors.close()
