@@ -88,6 +88,17 @@ def test_lines_are_short_but_for_frames(path):
     assert not long
 
 
+def test_every_section_of_the_design_that_code_cites_is_there():
+    chapters = set(re.findall(r"^(\d+)\. .+\n-+$", TEXTS[blocks.DOCS / "design.rst"], re.MULTILINE))
+    for folder in ("billots", "mock", "scripts", "tests"):
+        for path in (blocks.ROOT / folder).rglob("*.py"):
+            cited = re.findall(
+                r"DESIGN,? sections? (\d+)(?:(?: and| to|,) (\d+))?", path.read_text("utf-8")
+            )
+            numbers = {number for pair in cited for number in pair if number}
+            assert numbers <= chapters, path
+
+
 # -- options -----------------------------------------------------------------------------------
 
 
