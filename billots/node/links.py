@@ -54,6 +54,7 @@ class Links:
         self._links: dict[int, Link] = {}
         self._noted: dict[str, int] = {}
         self._known: dict[str, bytes] = {}
+        self._new_known: list[str] = []
         self._next_call = 1
 
     # -- connections --------------------------------------------------------------------------
@@ -283,9 +284,9 @@ class Links:
 
         Only in a round: the batch must not change while it is on its way to disk.
         """
-        known, self._known = self._known, {}
-        for name, value in known.items():
-            self._node.ledger.put_meta(name, value)
+        names, self._new_known = self._new_known, []
+        for name in names:
+            self._node.ledger.put_meta(name, self._known[name])
         for key, batch in self._node.rounds.feeds.newest.items():
             cursor = self._node.rounds.feeds.votes.cursor(key)
             if cursor > self._noted.get(key, 0):
@@ -304,4 +305,6 @@ class Links:
     def _remember(self, index: int, key: str) -> None:
         host = self._node.trust.entries[index].host
         if not host.loopback and host.key is None and self._remembered(index) is None:
-            self._known[f"known/{host.place}"] = key.encode()
+            name = f"known/{host.place}"
+            self._known[name] = key.encode()
+            self._new_known.append(name)
