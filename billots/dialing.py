@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 from collections.abc import Callable
-from typing import Any
 
 from billots.connection import Client
 from billots.errors import BillotsError, HostError
 from billots.host import Host
 from billots.messages import Announce, Info
 from billots.switchboard import Switchboard
-from billots.wire import Wire
+from billots.wire import Wire, keep_alive
 
 log = logging.getLogger("billots.links")
 
 _PROBES_MAX = 100
 _PROBES_PER_ADDRESS_MAX = 8
 _PROBE_BURST = 5.0
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class LinkWire(Wire):
@@ -36,7 +33,7 @@ class LinkWire(Wire):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the node, which begins the conversation (asyncio calls this)."""
         super().connection_made(transport)
-        _keep_alive(transport.get_extra_info("socket"))
+        keep_alive(transport)
         peer = transport.get_extra_info("peername")
         if peer:
             self.board.trusted_addresses.add(str(peer[0]))
@@ -49,17 +46,6 @@ class LinkWire(Wire):
         self.was_up = self.board.node.links.is_up(self.id)
         super().connection_lost(error)
         self.ended.set()
-
-
-def _keep_alive(sock: Any) -> None:
-    """Notice within a minute that the other machine is gone: who only listens never would."""
-    if sock is None:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEP_ALIVE.items():
-        option = getattr(socket, name, None)  # not every system has each of them
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def keep_link(board: Switchboard, index: int) -> None:

@@ -130,8 +130,14 @@ class Server:
         else the server can't go on after.
         """
         assert self._engine_task is not None
+        jobs = {self._engine_task, *self._tasks}
         try:
-            await asyncio.shield(self._engine_task)
+            while not self._engine_task.done():
+                done, jobs = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                for job in done:
+                    if not job.cancelled():
+                        job.result()
+            self._engine_task.result()
         except BillotsError:
             raise
         except Exception as error:

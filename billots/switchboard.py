@@ -179,7 +179,13 @@ class Switchboard:
         return follower is not None and follower.me in self.node.trust.keys
 
     def _is_stalled(self, wire: Wire) -> bool:
-        return wire.blocked_at is not None or self.node.busy(wire.id)
+        """Whether nothing more is to be read for now.
+
+        Who doesn't read our answers is asked for no more questions. Our own links are read
+        all the same: if both ends did that, neither would ever read again.
+        """
+        unread = wire.blocked_at is not None and isinstance(wire, IncomingWire)
+        return unread or self.node.busy(wire.id)
 
     def work(self, wire: Wire) -> None:
         """Hand in some of its frames; what can be answered at once is answered at once."""
@@ -215,8 +221,8 @@ class Switchboard:
             self._stalled.discard(wire)
         elif self._is_stalled(wire):
             wire.pause_reading()
-            if wire.blocked_at is None:
-                self._stalled.add(wire)  # who is blocked is told by `resume_writing`
+            if self.node.busy(wire.id):
+                self._stalled.add(wire)  # who is blocked hears of it by `resume_writing`
         elif wire.inbox:
             wire.pause_reading()
             self._stalled.discard(wire)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,22 @@ from billots.connection import FrameProtocol
 
 if TYPE_CHECKING:
     from billots.switchboard import Switchboard
+
+
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Notice within a minute that the other machine is gone: who only listens never would."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    with contextlib.suppress(OSError):  # it may be gone already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            option = getattr(socket, name, None)  # not every system has each of them
+            if option is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Wire(FrameProtocol):
@@ -55,10 +73,10 @@ class Wire(FrameProtocol):
             self.board.too_large(self)
 
     def pause_writing(self) -> None:
-        """The other side reads too slowly: nothing more is read of it (asyncio calls this)."""
+        """The other side reads too slowly (asyncio calls this)."""
         self.blocked_at = self.board.now
         self.board.node.blocked(self.id, blocked=True)
-        self.pause_reading()
+        self.board.go_on(self)
 
     def resume_writing(self) -> None:
         """The other side has caught up (asyncio calls this)."""
@@ -143,4 +161,5 @@ class IncomingWire(Wire):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
+        keep_alive(transport)
         self.board.welcome(self)

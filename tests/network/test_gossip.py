@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 from itertools import pairwise
 
@@ -184,6 +185,31 @@ def test_a_restart_reads_on_where_it_was(tmp_path):
             async with await connect(again.address) as client:
                 changes = await client.call("changes", Changes(), ChangeList)
             assert len(changes.changes) == len(billots)
+
+    run(main())
+
+
+def test_a_wiped_server_is_a_new_server_and_learns_all(tmp_path):
+    """On loopback its new key counts at once, and in the old one's place."""
+
+    async def main():
+        async with mesh(tmp_path, 4) as servers:
+            billots = fresh(5)
+            for billot in billots:
+                await submit(servers.servers[3].address, signed(MINT, ANN, (billot, 1)))
+                await servers.settled(billot, 1, ANN)
+            before = servers.servers[3].key
+            await servers.stop(3)
+            shutil.rmtree(tmp_path / "3.db")
+            (wiped,) = await servers.start(3)
+            assert wiped.key != before
+            await servers.linked()
+            for billot in billots:
+                await servers.settled(billot, 1, ANN, 3)
+            for server in servers.servers.values():
+                await until_info(server.address, lambda info: info.counts["n"] == 4)
+            await submit(wiped.address, signed(ANN, BOB, (billots[0], 2)))
+            await servers.settled(billots[0], 2, BOB)
 
     run(main())
 

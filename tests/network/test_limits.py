@@ -1,13 +1,17 @@
 """What a server bears from strangers: slow, silent, many, greedy. Limits are handed in small."""
 
 import asyncio
+import contextlib
 import resource
+import signal
+from pathlib import Path
 
 import pytest
 from servers import (
     MINT,
     USER1,
     Mesh,
+    Process,
     Raw,
     connect,
     fresh,
@@ -197,6 +201,47 @@ def test_attack_followers_without_end_do_not_push_out_a_trusted_server(tmp_path)
                     pass
 
     run(main())
+
+
+@pytest.mark.slow
+def test_attack_5000_slow_connections_cost_little_memory(tmp_path):
+    """Each sends half a frame; an honest wallet is served all the time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 6000:
+        pytest.skip("too few files may be open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 6000), hard))
+
+    def resident(process):
+        status = Path(f"/proc/{process.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+    async def main(process):
+        async def slow(number):
+            with contextlib.suppress(OSError):
+                source = f"127.0.{number % 100}.{1 + number // 100}"
+                raw = await Raw.open(process.address, source=source)
+                held.append(raw)
+                raw.writer.write(b'{"jsonrpc"' + b" " * 20_000)
+
+        held = []
+        await submit(process.address, signed(MINT, USER1, (fresh()[0], 1)))
+        before = resident(process)
+        for start in range(0, 5000, 100):
+            await asyncio.gather(*(slow(start + number) for number in range(100)))
+            if start % 1000 == 0:
+                await submit(process.address, signed(MINT, USER1, (fresh()[0], 1)))
+        await submit(process.address, signed(MINT, USER1, (fresh()[0], 1)))
+        assert resident(process) - before < 64 * 1024
+        for raw in held:
+            async with raw:
+                pass
+
+    try:
+        with Process(tmp_path) as process:
+            run(main(process))
+            assert process.end(signal.SIGTERM)[0] == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- in flight ---------------------------------------------------------------------------------

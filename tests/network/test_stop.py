@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -18,10 +19,12 @@ from servers import (
     connect,
     fresh,
     holdings,
+    request,
     run,
     signed,
     submit,
     transfer_request,
+    until_info,
 )
 
 from billots.errors import BillotsError, ServerError, StoreError, Unreachable
@@ -97,6 +100,32 @@ def test_a_signal_under_load_finishes_what_was_begun(tmp_path, number):
     assert refused == []
     assert len(acknowledged) >= 200
     run(is_kept(tmp_path, acknowledged))
+
+
+def test_a_second_ctrl_c_ends_it_at_once(tmp_path):
+    """The first waits for a client that doesn't read what it asked for."""
+    with Process(tmp_path) as process, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = process.address.split(":")
+        slow.connect((host, int(port)))
+        ask = request(1, "who_owns", billots=[f"j-{number}" for number in range(1, 257)])
+        slow.sendall((ask + b"\n") * 80)
+        run(until_info(process.address, lambda info: info.counts["connections"] == 2))
+        process.signal(signal.SIGINT)
+        run(until_refused(process.address))  # it has heard the first
+        status, _, err = process.end(signal.SIGINT)
+    assert status in (0, 130)
+    assert "Traceback" not in err
+
+
+async def until_refused(address):
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            try:
+                async with await connect(address):
+                    pass
+            except Unreachable:
+                return
 
 
 def test_stopping_answers_what_was_asked_before(tmp_path):
