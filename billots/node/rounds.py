@@ -7,18 +7,27 @@ disk (`Node.committed`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from billots.feed import AdoptedRow
 from billots.holding import Holding
-from billots.jsonrpc import Refusal, refuse
+from billots.jsonrpc import Refusal
 from billots.ledger import Ledger, Outcome
 from billots.limits import Limits
 from billots.messages import Pair
 from billots.node.feeds import Feeds
 from billots.node.pending import Pending
 from billots.node.trust import Trust
+from billots.node.verdicts import (
+    DEALT_WITH,
+    HARD,
+    TAKEN,
+    WAITING,
+    Row,
+    double_spend,
+    refusal,
+    rows_among,
+)
 from billots.node.work import (
     BodiesWork,
     Check,
@@ -34,25 +43,8 @@ from billots.transfer import Transfer, conflict
 
 _NEVER = float("inf")
 
-Row = tuple[str, int]
 Decision = Refusal | list[tuple[str, Holding]]
 """A refusal, or the holdings that a transfer that passed comes to."""
-
-_TAKEN = frozenset({Outcome.TAKE})
-_PASSING = frozenset({Outcome.TAKE, Outcome.SAME})
-_WAITING = frozenset({Outcome.NOT_SETTLED, Outcome.CONTESTED, Outcome.DISPUTED})
-_HARD = frozenset({Outcome.UNISSUED, Outcome.NOT_OWNER, Outcome.STALE, Outcome.BEHIND})
-_HARD_OR_CONFLICT = _HARD | {Outcome.CONFLICT}
-_DEALT_WITH = frozenset({Outcome.TAKE, Outcome.SAME, Outcome.STALE})
-_MESSAGES = {
-    Outcome.UNISSUED: "this billot is not issued",
-    Outcome.NOT_OWNER: "the signer does not own this billot",
-    Outcome.STALE: "this billot has moved on",
-    Outcome.BEHIND: "moves of this billot before this one are not known here",
-    Outcome.NOT_SETTLED: "the move of this billot before this one is not settled yet",
-    Outcome.CONTESTED: "the owner before signed this billot over twice",
-    Outcome.DISPUTED: "the owner before signed this billot over twice and nobody can have it",
-}
 
 
 class Rounds:
@@ -140,7 +132,7 @@ class Rounds:
         if all(outcome is Outcome.TAKE for outcome in outcomes):
             return True
         unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
-        hard = any(outcome in _HARD for outcome in outcomes)
+        hard = any(outcome in HARD for outcome in outcomes)
         if unclaimed and hard and Outcome.CONFLICT not in outcomes:
             self._decide(work, self._refusal(transfer, outcomes))
             return False
@@ -155,7 +147,7 @@ class Rounds:
         rows = set(conflict(work.first, work.second))
         news = {Outcome.TAKE, Outcome.SAME, Outcome.CONFLICT}
         if work.reply is None:
-            news |= _WAITING | {Outcome.BEHIND}
+            news |= WAITING | {Outcome.BEHIND}
         outcomes = self.ledger.judge(work.first)
         return any(
             row in rows
@@ -202,14 +194,14 @@ class Rounds:
     def _submission(self, work: Submission, now: float) -> None:
         """A wallet's transfer with a good signature: whole or not at all, but for conflicts."""
         transfer, outcomes = work.transfer, work.outcomes
-        if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != _TAKEN:
+        if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != TAKEN:
             outcomes = self.ledger.judge(transfer)
         if Outcome.CONFLICT in outcomes:
             self._conflicting(work, outcomes, now)
-        elif any(outcome in _HARD for outcome in outcomes):
+        elif any(outcome in HARD for outcome in outcomes):
             self._decide(work, self._refusal(transfer, outcomes))
-        elif any(outcome in _WAITING for outcome in outcomes):
-            if not self._wait(work, _rows(transfer, outcomes, _WAITING), now):
+        elif any(outcome in WAITING for outcome in outcomes):
+            if not self._wait(work, rows_among(transfer, outcomes, WAITING), now):
                 self._decide(work, self._refusal(transfer, outcomes))
         else:
             self._take(transfer, outcomes, source=work.reply.conn, here=True)
@@ -238,26 +230,10 @@ class Rounds:
         """A proven conflict: the other rows are judged each by itself."""
         transfer = work.transfer
         self._relay(Relayed(transfer, work.reply.conn, here=True, waits=False), now)
-        at = outcomes.index(Outcome.CONFLICT)
-        billot, _ = transfer.billots[at]
-        rows = [
-            {"billot": billot, "outcome": "taken" if outcome is Outcome.TAKE else outcome.value}
-            for (billot, _), outcome in zip(transfer.billots, outcomes, strict=True)
-        ]
-        data: dict[str, Any] = {
-            "billot": billot,
-            "holding": self.ledger.present(billot),
-            "to": transfer.to,
-            "rows": rows,
-        }
-        message = "its owner signed this billot over to somebody else"
-        self._decide(work, Refusal("conflicting_transfer", message, data))
+        self._decide(work, double_spend(transfer, outcomes, self.ledger.present))
 
     def _refusal(self, transfer: Transfer, outcomes: Sequence[Outcome]) -> Refusal:
-        """Why a transfer was refused, by its first row that can't pass."""
-        at = next(i for i, outcome in enumerate(outcomes) if outcome not in _PASSING)
-        billot, outcome = transfer.billots[at][0], outcomes[at]
-        return refuse(outcome.value, billot, _MESSAGES[outcome], self.ledger.present(billot))
+        return refusal(transfer, outcomes, self.ledger.present)
 
     def _decide(self, work: Submission, decision: Decision) -> None:
         self.decided.append((work, decision))
@@ -266,9 +242,9 @@ class Rounds:
         """A transfer with a good signature that others have, judged row by row."""
         transfer = work.transfer
         outcomes = self.ledger.judge(transfer)
-        self._conflict(transfer, _rows(transfer, outcomes, {Outcome.CONFLICT}), work.source)
+        self._conflict(transfer, rows_among(transfer, outcomes, {Outcome.CONFLICT}), work.source)
         self._take(transfer, outcomes, source=work.source, here=work.here, keep=work.waits)
-        waiting = _rows(transfer, outcomes, _WAITING | {Outcome.BEHIND})
+        waiting = rows_among(transfer, outcomes, WAITING | {Outcome.BEHIND})
         if waiting and work.waits:
             self._wait(work, waiting, now)
 
@@ -282,14 +258,14 @@ class Rounds:
         keep: bool = True,
     ) -> None:
         """Take the rows that may be taken; then count what was said of this transfer before."""
-        billots = [billot for billot, _ in _rows(transfer, outcomes, _TAKEN)]
+        billots = [billot for billot, _ in rows_among(transfer, outcomes, TAKEN)]
         if billots:
             entry = self.ledger.take(transfer, billots, here=here)
             self.sources[entry.lsn] = source
             self._changed += billots
             if self.trust.n > 1:
                 self.feeds.to_count += billots
-        if all(outcome in _DEALT_WITH for outcome in outcomes):
+        if all(outcome in DEALT_WITH for outcome in outcomes):
             self.seen.add(transfer.id)
         if self.trust.n > 1 and (billots or keep or transfer.id in self.feeds.wanted):
             self.feeds.arrived(transfer)
@@ -316,7 +292,7 @@ class Rounds:
         for item in self.pending.expired(now):
             if isinstance(item, Submission):
                 outcomes = self.ledger.judge(item.transfer)
-                if _WAITING & set(outcomes) and not _HARD_OR_CONFLICT & set(outcomes):
+                if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
                     self._decide(item, self._refusal(item.transfer, outcomes))
                 else:  # another of its rows has changed meanwhile
                     item.outcomes = None
@@ -383,8 +359,3 @@ class Rounds:
                 self._wake(now)
             else:
                 self.wasted.append((source, "", "a transfer with a bad signature"))
-
-
-def _rows(transfer: Transfer, outcomes: Sequence[Outcome], among: Collection[Outcome]) -> list[Row]:
-    pairs = zip(transfer.billots, outcomes, strict=True)
-    return [row for row, outcome in pairs if outcome in among]

@@ -164,6 +164,14 @@ def test_list_the_issuers_ranges_without_what_moved_or_is_allocated(server, clie
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_list_what_never_moved_of_anybody(client, limit):
+    assert pages(client, ANN.owner, limit)[1] == [("b-", 3, 3), ("b-", 5, 5)]
+    assert pages(client, MINT.owner, limit)[1] == [
+        ("a-", 1, 20000), ("b-", 1, 2), ("b-", 4, 4), ("b-", 6, 6), ("b-", 8, 10)
+    ]  # fmt: skip
+
+
 def test_list_passes_over_long_runs_of_moved_billots_page_by_page(server, client):
     for first in range(1, 10_001, 256):
         numbers = range(first, min(first + 256, 10_001))

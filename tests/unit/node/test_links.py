@@ -70,6 +70,14 @@ def test_info_then_subscribe_then_the_feed(played):
     assert server.shows("a-1") == (1, ANN.owner, "settled")
 
 
+def test_a_link_is_up_once_its_feed_is_followed():
+    _, server, (peer,) = alone_with(1, follow=False)
+    assert not server.node.links.is_up(peer.conn)
+    peer.follow()
+    assert server.node.links.is_up(peer.conn)
+    assert not server.node.links.is_up(4711)
+
+
 def test_it_subscribes_from_the_last_row_that_it_had():
     net, server, (peer,) = alone_with(1)
     peer.feed(row(5, FIRST), bodies=[FIRST])
@@ -243,6 +251,9 @@ def notified(method, params):
     [
         lambda peer: notification("feed", batch_of(peer, row(1, FIRST), root="0" * 64)),
         lambda peer: notification("feed", batch_of(peer, row(1, FIRST), signature="0" * 128)),
+        lambda peer: notification(
+            "feed", batch_of(peer, row(1, FIRST), signature="0" * 128, transfers=(FIRST,))
+        ),
         lambda peer: notification("feed", batch_of(peer, row(1, FIRST), rows=())),
         lambda peer: notification("feed", peer.batch(row(2, FIRST), row(1, FIRST))),
         lambda peer: notification("feed", peer.batch(row(1, FIRST), key=STRANGER)),

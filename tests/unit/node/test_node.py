@@ -445,6 +445,25 @@ def test_a_page_passes_over_what_moved_on(net, client):
     assert not net[0].node.lagging
 
 
+def test_a_page_of_nothing_but_what_moved_on_and_is_not_signed_yet(net, client):
+    take(net[0], sign(MINT, ANN, "a-1 1"))
+    take(net[0], sign(ANN, BOB, "a-1 2"))
+    client.ask("subscribe", {})
+    assert client.others == []
+    net.now += 0.1
+    assert lsns(feeds(client)) == [2]
+
+
+def test_only_those_who_follow_may_be_silent(net, client):
+    connection = net[0].node.connections[client.conn]
+    assert not connection.follows
+    client.ask("subscribe", {"owner": ANN.owner})
+    assert connection.follows
+    other = net[0].client()
+    other.ask("subscribe", {})
+    assert net[0].node.connections[other.conn].follows
+
+
 def test_attack_a_blocked_reader_is_sent_nothing_until_it_reads_again(net, client):
     node = net[0].node
     client.ask("subscribe", {})

@@ -165,6 +165,19 @@ def test_transfers_that_arrive_together_are_one_group(net, client):
     assert net[0].shows("a-1") == (3, CAT.owner, "settled")
 
 
+def test_what_an_earlier_one_of_the_group_might_have_changed_is_judged_after_it(net, client):
+    client.send(
+        call(1, "transfer", SendTransfer.of(forged(sign(MINT, BOB, "a-1 1")))),
+        call(2, "transfer", SendTransfer.of(sign(BOB, CAT, "a-1 2"))),
+        call(3, "transfer", SendTransfer.of(sign(CAT, DAN, "a-1 1"))),
+    )
+    assert [error(answer)[0] for answer in client.step()] == [
+        "bad_signature",
+        "behind",
+        "not_owner",
+    ]
+
+
 def test_nothing_is_said_before_it_is_on_disk(net, client):
     server = net[0]
     client.send(call(1, "transfer", SendTransfer.of(sign(MINT, ANN, "a-1 1"))))
