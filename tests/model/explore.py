@@ -397,7 +397,9 @@ class FaultyWorld(World):
         """It has read those whom it had to read: what they stand at now or later."""
         table = self.table
         local = table.locals[memory.now]
-        for read in set(combinations(servers, rule.must_read(self.n) - self.table.liars)):
+        # Liars among those it reads say what suits: then it has read fewer.
+        honest = rule.must_read(self.n, self.rules) - self.table.liars
+        for read in set(combinations(servers, honest)):
             seen = [table.locals[at >> 1].holding for at in read]
             for holding in rule.first_words(local.holding, seen, self.n, self.rules):
                 now = table.id(spoken(local, holding))

@@ -75,6 +75,8 @@ class Rules:
     """A server that lost memory has a new key; else it goes on with the old one."""
     blank_waits: bool = True
     """A blank server reads its trusted servers before its first word; else it speaks at once."""
+    blank_reads: str = "all but f"
+    """How many of the others it reads; else `one fewer`."""
     blank_joins: str = "one side"
     """What a blank server votes for that reads two sides: nothing (`one side`), `any side`, or
     the `settled side`, if one of them says that it is."""
@@ -251,7 +253,7 @@ def first_words(
     """Rule 6: what a server without its memory may stand at when it first speaks.
 
     `holding` is all it has (the issue, or what an old copy says), `seen` the newest answers of
-    those whom it had to read: all but f, below four servers all. Empty: it goes on waiting.
+    those whom it had to read. Empty: it goes on waiting.
     """
     least = holding[0] + (holding[3] is Status.SETTLED)
     seen = [answer for answer in seen if answer[0] >= least]
@@ -265,6 +267,9 @@ def first_words(
     return [taken(vote, n) for vote in news if judge(vote, holding, rules) is Outcome.TAKE]
 
 
-def must_read(n: int) -> int:
-    """Rule 6: how many of the others a server without its memory reads before its first word."""
-    return n - 1 - (liars_max(n) if n >= 4 else 0)
+def must_read(n: int, rules: Rules = DESIGN) -> int:
+    """Rule 6: how many of the others a server without its memory reads before its first word.
+
+    All but f; below four servers f is 0, so that it is all of them.
+    """
+    return n - 1 - liars_max(n) - (rules.blank_reads == "one fewer")

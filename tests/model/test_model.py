@@ -338,8 +338,25 @@ def test_three_servers_one_of_which_loses_its_memory(fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=names)
+def test_two_servers_one_of_which_loses_its_memory(fault):
+    """Any vote may be under way: both must agree, and the other one remembers."""
+    holds(exhaust(FaultyWorld(2, fault, seqs=3)))
+
+
+@pytest.mark.parametrize("fault", FAULTS[::2], ids=names)
 def test_four_servers_one_of_which_loses_its_memory(fault):
     holds(exhaust(FaultyWorld(4, fault, seqs=2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS[1::2], ids=names)
+def test_four_servers_that_learn_of_it_one_by_one(fault):
+    holds(exhaust(FaultyWorld(4, fault, seqs=2)))
+
+
+@pytest.mark.slow
+def test_four_servers_one_of_which_is_wiped_further_on():
+    holds(exhaust(FaultyWorld(4, Fault(), seqs=3)))
 
 
 @pytest.mark.slow
@@ -407,6 +424,7 @@ def test_mutant(name):
 MEMORY_MUTANTS = {
     "speak when blank": (Rules(blank_waits=False), "wiped"),
     "the same key again": (Rules(new_memory_new_key=False, blank_waits=False), "wiped"),
+    "read all but one": (Rules(blank_reads="one fewer"), "wiped"),
     "join either side": (Rules(blank_joins="any side"), "wiped"),
     "join the settled side": (Rules(blank_joins="settled side"), "wiped"),
     "adopting is reading": (Rules(adopting_is_not_reading=False), "wiped"),
