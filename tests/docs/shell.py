@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from blocks import ROOT, Typed, missing
@@ -17,6 +19,7 @@ from blocks import ROOT, Typed, missing
 _FIRST, _COUNT = 7333, 17
 _PORT = re.compile(r"(?<![\d.])73[34]\d(?!\d)")
 _MARK = "--- exit status "
+_LINE_S = 30.0
 
 
 class Shell:
@@ -47,6 +50,9 @@ class Shell:
             text=True,
             start_new_session=True,
         )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def type(self, line: Typed) -> None:
         """Type a line; fails unless it succeeds and what is shown comes, in this order."""
@@ -76,7 +82,11 @@ class Shell:
         """End the shell and every server that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, signal.SIGTERM)
-        self._shell.communicate(timeout=20)
+        self._listener.join(_LINE_S)  # until the last of them has closed its output
+        for pipe in (self._shell.stdin, self._shell.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._shell.wait(_LINE_S)
 
     def _with_ports(self, text: str) -> str:
         return _PORT.sub(lambda match: str(self._base + int(match[0]) - _FIRST), text)
@@ -87,14 +97,23 @@ class Shell:
         self._shell.stdin.flush()
 
     def _read(self) -> str | None:
+        """The next line; None if none comes in time, or if the shell has ended."""
+        try:
+            return self._lines.get(timeout=_LINE_S)
+        except queue.Empty:
+            return None
+
+    def _listen(self) -> None:
         assert self._shell.stdout is not None
-        line = self._shell.stdout.readline()
-        return line.rstrip("\n") if line else None
+        for line in self._shell.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
 
 
 def _free_ports() -> int:
     """The first of as many ports in a row that nobody listens on."""
-    for base in range(20_000 + os.getpid() % 10_000, 60_000, _COUNT):
+    # Each process begins somewhere else, so that two don't find the same ones free.
+    for base in range(20_000 + os.getpid() * _COUNT % 10_000, 32_000, _COUNT):
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             for port in range(base, base + _COUNT):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
