@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,6 +29,17 @@ _TURN_BYTES = 64 * 1024
 """Frames handed in, and bytes answered, before it is the next connection's turn."""
 _STRANGER_BYTES = 64 * 1024
 """Bytes that a stranger may leave unread before we stop reading its requests."""
+
+
+def group_of(address: str) -> str:
+    """What counts as one address: of IPv6 a /64, for whoever has one of it has all of it.
+
+    >>> group_of("2001:db8::17"), group_of("192.0.2.17")
+    ('2001:db8::/64', '192.0.2.17')
+    """
+    if ":" not in address:
+        return address
+    return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
 
 
 class Switchboard:
@@ -78,13 +90,14 @@ class Switchboard:
         """Take a new connection in; the longest silent one makes room if there are too many."""
         address = wire.address
         exempt = self._exempt(address)
-        here = self._per_address.get(address, 0)
+        group = group_of(address)
+        here = self._per_address.get(group, 0)
         crowded = not exempt and here >= self.limits.connections_per_address_max
         full = len(self._wires) >= self.limits.connections_max
         if self.deaf or crowded or (full and not self._make_room()):
             wire.abort()
             return
-        self._per_address[address] = self._per_address.get(address, 0) + 1
+        self._per_address[group] = self._per_address.get(group, 0) + 1
         assert wire.transport is not None
         mine = self.limits.out_bytes_max // 4
         wire.transport.set_write_buffer_limits(mine if exempt else min(mine, _STRANGER_BYTES))
@@ -104,7 +117,9 @@ class Switchboard:
         """
         followers: list[IncomingWire] = []
         for wire in self._wires.values():
-            if not isinstance(wire, IncomingWire) or self.owes(wire):
+            if not isinstance(wire, IncomingWire):
+                continue
+            if self.owes(wire) and wire.blocked_at is None:
                 continue
             if wire.address in self.trusted_addresses and not is_loopback(wire.address):
                 continue
@@ -132,11 +147,12 @@ class Switchboard:
         if self._wires.pop(wire.id, None) is None:
             return
         if isinstance(wire, IncomingWire):
-            left = self._per_address[wire.address] - 1
+            group = group_of(wire.address)
+            left = self._per_address[group] - 1
             if left:
-                self._per_address[wire.address] = left
+                self._per_address[group] = left
             else:
-                del self._per_address[wire.address]
+                del self._per_address[group]
         self.node.closed(wire.id)
         self.wake()
         self._detached.set()

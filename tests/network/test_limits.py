@@ -28,6 +28,7 @@ from billots.errors import Refused
 from billots.limits import Limits
 from billots.messages import HostList
 from billots.server import Server
+from billots.switchboard import group_of
 from billots.transfer import Transfer
 
 PING = request(1, "ping")
@@ -137,6 +138,20 @@ def test_connections_of_one_address_are_bounded_and_others_get_in(tmp_path):
                 pass
 
     talk(conversation, tmp_path, connections_per_address_max=4, exempt_loopback=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "group"),
+    [
+        ("192.0.2.17", "192.0.2.17"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+    ],
+)
+def test_attack_addresses_of_one_ipv6_network_count_as_one(address, group):
+    assert group_of(address) == group
 
 
 def test_attack_1024_silent_connections_lock_nobody_out(tmp_path):
