@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -64,6 +65,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._engine_task: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._thread_error: BillotsError | None = None
         self._thread_stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self.node: Node
         self._engine: Engine
@@ -119,9 +121,18 @@ class Server:
         )
         await serve(self._listener, self.host, wanted)
         self._engine_task = asyncio.create_task(self._engine.run(board.round_over), name="engine")
+        self._engine_task.add_done_callback(self._engine_over)
         jobs = [board.sweep(), prober.run()]
         jobs += [keep_link(board, index) for index in range(len(self._trusted))]
         self._tasks = [asyncio.create_task(job) for job in jobs]
+
+    def _engine_over(self, engine: asyncio.Task[None]) -> None:
+        """A server that judges no more takes no more: whoever asks is to try another."""
+        if engine.cancelled() or engine.exception() is not None:
+            self._listener.close()
+            self._board.deaf = True
+            for wire in self._board.wires:
+                wire.finish()
 
     async def wait(self) -> None:
         """Serve until `stop`.
@@ -182,33 +193,34 @@ class Server:
 
     def __enter__(self) -> Self:
         """Run in a thread of its own until the block ends."""
-        started: list[BaseException | None] = []
-        ready = threading.Event()
-
-        async def main() -> None:
-            try:
-                await self.start()
-            except BaseException as error:
-                started.append(error)
-                raise
-            finally:
-                ready.set()
-            stop = asyncio.Event()
-            self._thread_stop = (asyncio.get_running_loop(), stop)
-            started.append(None)
-            await stop.wait()
-            await self.stop()
+        started: Future[None] = Future()
 
         def target() -> None:
-            with contextlib.suppress(BaseException):
-                asyncio.run(main())
+            try:
+                asyncio.run(self._live(started))
+            except BillotsError as error:
+                self._thread_error = error
 
         self._thread = threading.Thread(target=target, name="billots-server", daemon=True)
         self._thread.start()
-        ready.wait()
-        if started and started[0] is not None:
-            raise started[0]
+        started.result()
         return self
+
+    async def _live(self, started: Future[None]) -> None:
+        try:
+            await self.start()
+        except Exception as error:  # whatever it is, it is the other thread's to hear
+            started.set_exception(error)
+            return
+        stopping = asyncio.Event()
+        self._thread_stop = (asyncio.get_running_loop(), stopping)
+        started.set_result(None)
+        asked = asyncio.create_task(stopping.wait())
+        serving = asyncio.create_task(self.wait())
+        await asyncio.wait({asked, serving}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        await self.stop()
+        await serving
 
     def __exit__(
         self,
@@ -217,10 +229,13 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         assert self._thread is not None
-        if self._thread_stop is not None:
-            loop, stop = self._thread_stop
-            loop.call_soon_threadsafe(stop.set)
+        assert self._thread_stop is not None
+        loop, stopping = self._thread_stop
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(stopping.set)
         self._thread.join()
+        if self._thread_error is not None and kind is None:
+            raise self._thread_error
 
     # -- starting -----------------------------------------------------------------------------
 

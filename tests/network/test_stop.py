@@ -27,7 +27,7 @@ from servers import (
     until_info,
 )
 
-from billots.errors import BillotsError, ServerError, StoreError, Unreachable
+from billots.errors import BillotsError, Refused, ServerError, StoreError, Unreachable
 from billots.limits import Limits
 from billots.network import Network
 from billots.server import Server
@@ -288,6 +288,32 @@ def test_when_the_store_fails_everybody_who_waits_is_told(tmp_path):
         assert len(lines) == 20
         assert all(b'"store_failed"' in line for line in lines)
         assert store.closed
+
+    run(main())
+
+
+def test_a_server_in_a_thread_whose_store_failed_takes_no_more_and_says_so(tmp_path):
+    server = Server("test", store=FullStore(TEST, commits=1)).__enter__()
+    with pytest.raises(Refused) as refused:
+        run(submit(server.address, signed(MINT, USER1, (fresh()[0], 1))))
+    assert refused.value.name == "store_failed"
+    run(until_refused(server.address))
+    with pytest.raises(StoreError, match="no space left"):
+        server.__exit__(None, None, None)
+
+
+def test_a_server_whose_store_failed_lets_everybody_go(tmp_path):
+    """Nobody awaits `wait`: clients are not left hanging all the same."""
+
+    async def main():
+        async with (
+            Server("test", store=FullStore(TEST, commits=1)) as server,
+            await Raw.open(server.address) as idle,
+        ):
+            with pytest.raises(Refused):
+                await submit(server.address, signed(MINT, USER1, (fresh()[0], 1)))
+            assert await idle.ended() == b""
+            await until_refused(server.address)
 
     run(main())
 
