@@ -209,7 +209,7 @@ class Server:
     async def _live(self, started: Future[None]) -> None:
         try:
             await self.start()
-        except Exception as error:  # whatever it is, it is the other thread's to hear
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other thread hears it
             started.set_exception(error)
             return
         stopping = asyncio.Event()

@@ -237,12 +237,16 @@ def transfer_request(number, transfer, **more):
 class Process:
     """A `bserver` in a process of its own. Entered, it has said that it listens."""
 
-    def __init__(self, folder, *arguments, file_bytes_max=None, port=0, environment=None):
+    def __init__(
+        self, folder, *arguments, file_bytes_max=None, files_max=None, port=0, environment=None
+    ):
         self.arguments = [str(port), "test", "--data-dir", str(folder), *map(str, arguments)]
-        self._limit = []
+        limits = []
         if file_bytes_max is not None:  # a full disk, as far as this process can tell
-            blocks = str(file_bytes_max // 512)
-            self._limit = ["sh", "-c", 'ulimit -f "$0" && exec "$@"', blocks]
+            limits.append(f"ulimit -f {file_bytes_max // 512}")
+        if files_max is not None:
+            limits.append(f"ulimit -n {files_max}")
+        self._limit = ["sh", "-c", " && ".join([*limits, 'exec "$@"']), "sh"] if limits else []
         self._environment = environment
         self.address = None
 

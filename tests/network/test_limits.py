@@ -218,6 +218,21 @@ def test_attack_followers_without_end_do_not_push_out_a_trusted_server(tmp_path)
     run(main())
 
 
+def test_attack_more_connections_than_files_may_be_open_leave_the_store_its_own(tmp_path):
+    async def main(process):
+        silent = [await Raw.open(process.address) for _ in range(700)]
+        for _ in range(3):
+            await submit(process.address, *(signed(MINT, USER1, (b, 1)) for b in fresh(100)))
+        for raw in silent:
+            async with raw:
+                pass
+
+    with Process(tmp_path, files_max=512) as process:
+        run(main(process))
+        status, _, err = process.end(signal.SIGTERM)
+    assert (status, err) == (0, "")
+
+
 @pytest.mark.slow
 def test_attack_5000_slow_connections_cost_little_memory(tmp_path):
     """Each sends half a frame; an honest wallet is served all the time."""
