@@ -133,7 +133,12 @@ class LedgerModel(RuleBasedStateMachine):
         for billot, (seq, sender, owner, _) in self.now.items():
             if seq:
                 self.votes[billot, seq] = (sender, owner)
-        self.settled = {r: o for r, o in self.settled.items() if r[1] <= self.now[r[0]][0]}
+        durable = {(b, n[0]) for b, n in self.now.items() if n[3] is SETTLED}
+        self.settled = {
+            row: owner
+            for row, owner in self.settled.items()
+            if row in durable or row[1] < self.now[row[0]][0]
+        }
         self.highest = {billot: self.now[billot][0] for billot in BILLOTS}
 
     @invariant()

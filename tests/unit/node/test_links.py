@@ -623,3 +623,42 @@ def test_attack_votes_do_not_put_off_the_time_limit_of_what_waits():
         one.feed(AdoptedRow(lsn, "a-1", 1, MINT.owner, CAT.owner if lsn % 2 else BOB.owner))
     (answer,) = client.read()
     assert answer["error"]["data"]["error"] == "not_settled"
+
+
+def test_attack_what_came_too_early_is_not_remembered_as_seen(played):
+    """Its time ran out; when it comes again, it is taken."""
+    net, server, (one, two) = played
+    second = sign(ANN, BOB, "a-1 2")
+    one.feed(row(2, second), bodies=[second])
+    net.run(6)
+    assert len(server.node.rounds.pending) == 0
+    two.feed(row(1, FIRST), bodies=[FIRST])
+    one.feed(row(3, FIRST))
+    assert server.shows("a-1") == (1, ANN.owner, "settled")
+    two.feed(row(2, second), bodies=[second])
+    assert server.shows("a-1") == (2, BOB.owner, "settled")
+
+
+def test_what_still_waits_after_a_part_settled_has_no_more_time(played):
+    net, server, (one, _) = played
+    client = server.client()
+    other = sign(MINT, ANN, "a-2 1")
+    submit(server, FIRST, other)
+    assert client.transfer(sign(ANN, CAT, "a-1 2", "a-2 2")) is None
+    net.run(4)
+    one.feed(row(1, FIRST))
+    assert client.read() == []
+    net.run(1.1)
+    (answer,) = client.read()
+    assert answer["error"]["data"]["billot"] == "a-2"
+
+
+def test_what_a_key_said_that_is_replaced_before_the_round_counts_for_nothing():
+    _, server, (one,) = alone_with(1)
+    submit(server, FIRST)
+    again = Peer(one.net, server, 0, STRANGER, follow=False)
+    (request,), info = again.read(), again.info()
+    one.say(notification("feed", one.batch(row(1, FIRST))))
+    again.reply(request, info)
+    server.step()
+    assert server.shows("a-1") == (1, ANN.owner, "held")
