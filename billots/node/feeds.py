@@ -99,6 +99,21 @@ class Feeds:
             self.votes.resolve(billot, present.seq)
         return False
 
+    def next_moves(self, billot: str) -> list[Transfer]:
+        """What trusted servers took next of a billot that is settled here, its body known.
+
+        It may have waited for that too long to be still pending.
+        """
+        present = self._ledger.present(billot)
+        if present.status is not Status.SETTLED:
+            return []
+        moves: dict[str, Transfer] = {}
+        for seq, vote, _, named in self.votes.above(billot, present.seq + 1):
+            if seq == present.seq + 1 and vote.sender == present.owner:
+                found = (self.body(ballot.transfer_id or "") for _, ballot in named)
+                moves.update({transfer.id: transfer for transfer in found if transfer is not None})
+        return list(moves.values())
+
     def _adopt(self, billot: str, named: Sequence[tuple[str, Ballot]], now: float) -> bool:
         """Adopt what these voters name, if its body is here; else ask for it once more."""
         for transfer_id in dict.fromkeys(ballot.transfer_id for _, ballot in named):

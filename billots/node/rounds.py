@@ -280,12 +280,15 @@ class Rounds:
                     to_count.append(billot)
                     changed.append(billot)
                 continue
-            for item in self.pending.wake(changed.pop()):
+            billot = changed.pop()
+            for item in self.pending.wake(billot):
                 if isinstance(item, Submission):
                     item.outcomes = None
                     self._submission(item, now)
                 else:
                     self._relay(item, now)
+            for transfer in self.feeds.next_moves(billot):
+                self._relay(Relayed(transfer, None), now)
 
     def expire(self, now: float) -> None:
         """Refuse what has waited long enough. A relayed transfer may come again with votes."""

@@ -349,6 +349,23 @@ def test_one_that_was_down_adopts_what_moved_several_times(size):
     assert shown(net) == {(6, BOB.owner, "settled")}
 
 
+def test_a_relayed_move_is_taken_though_the_one_before_it_settled_too_late_for_it_to_wait():
+    net = meshed(4)
+    slow = net[3]
+    wires = [wire for number in (1, 2) for wire in net.between(net[number], slow)]
+    for wire in wires:
+        wire.hold = True
+    submit(net[0], sign(MINT, ANN, "a-1 1"))
+    net.run(1)
+    submit(net[0], sign(ANN, BOB, "a-1 2"))
+    net.run(10)
+    assert slow.shows("a-1") == (1, ANN.owner, "held")  # one vote short, and nothing waits
+    assert len(slow.node.rounds.pending) == 0
+    next(wire for wire in wires if wire.frames).deliver(1)  # a vote for the first move alone
+    slow.step()
+    assert slow.shows("a-1") == (2, BOB.owner, "held")
+
+
 def test_a_server_that_comes_back_reads_all_that_it_missed():
     """More than one page, from servers that have nothing else to do."""
     net = meshed(3)
