@@ -30,7 +30,7 @@ ORDER = {
     "for scripts": "billot billots",
     "ledger": "ledger",
     "node": (
-        "node.costs node.peers node.trust node.votes node.wanted node.pending node.work "
+        "node.costs node.peers node.trust node.votes node.wanted node.pending node.work node.verdicts "
         "node.feeds node.rounds node.answers node.outfeed node.subscriptions node.requests "
         "node.links node.node node"
     ),
@@ -52,7 +52,7 @@ CONFINED = {
     # what may be imported, and where: layers, or modules
     "asyncio": {*ASYNC, "billots.cli.bserver"},
     "click": {"commands", "mock"},
-    "concurrent": {"billots.engine"},
+    "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
     "nacl": {"billots.crypto"},
     "fcntl": {"the wallet's files"},
