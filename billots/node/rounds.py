@@ -134,7 +134,7 @@ class Rounds:
         unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
         hard = any(outcome in HARD for outcome in outcomes)
         if unclaimed and hard and Outcome.CONFLICT not in outcomes:
-            self._decide(work, self._refusal(transfer, outcomes))
+            self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
             return False
         if all(outcome is Outcome.SAME for outcome in outcomes):
             taken = self.ledger.taken((transfer.billots[0][0],))[0]
@@ -172,7 +172,9 @@ class Rounds:
                 else:
                     reply = work.reply
                     self.wasted.append((reply.conn, reply.payer, "a bad signature"))
-                    self._decide(work, Refusal("bad_signature", "the signature does not hold"))
+                    self.decided.append(
+                        (work, Refusal("bad_signature", "the signature does not hold"))
+                    )
             elif isinstance(work, FeedWork):
                 self._feed(work, held, now)
             elif isinstance(work, BodiesWork):
@@ -199,13 +201,13 @@ class Rounds:
         if Outcome.CONFLICT in outcomes:
             self._conflicting(work, outcomes, now)
         elif any(outcome in HARD for outcome in outcomes):
-            self._decide(work, self._refusal(transfer, outcomes))
+            self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         elif any(outcome in WAITING for outcome in outcomes):
             if not self._wait(work, rows_among(transfer, outcomes, WAITING), now):
-                self._decide(work, self._refusal(transfer, outcomes))
+                self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         else:
             self._take(transfer, outcomes, source=work.reply.conn, here=True)
-            self._decide(work, self._passed(transfer))
+            self.decided.append((work, self._passed(transfer)))
 
     def _wait(self, work: Submission | Relayed, rows: Iterable[Row], now: float) -> bool:
         """Let it wait for its rows, no longer in all than a transfer may."""
@@ -213,14 +215,11 @@ class Rounds:
         if work.until is None:
             work.until = now + limits.pending_s
         if isinstance(work, Submission):
-            conn, conn_max = work.reply.conn, limits.pending_per_connection_max
-            return self.pending.add(
-                work, rows, work.until, conn=conn, conn_max=conn_max, claims=True
-            )
-        conn_max = limits.pending_max // 4  # one trusted server can't take all the room
-        return self.pending.add(
-            work, rows, work.until, conn=work.source, conn_max=conn_max, claims=False
-        )
+            conn: int | None = work.reply.conn
+            conn_max, claims = limits.pending_per_connection_max, True
+        else:  # one trusted server can't take all the room
+            conn, conn_max, claims = work.source, limits.pending_max // 4, False
+        return self.pending.add(work, rows, work.until, conn=conn, conn_max=conn_max, claims=claims)
 
     def _passed(self, transfer: Transfer) -> list[tuple[str, Holding]]:
         sender, to, status = transfer.sender, transfer.to, self.ledger.status
@@ -230,13 +229,7 @@ class Rounds:
         """A proven conflict: the other rows are judged each by itself."""
         transfer = work.transfer
         self._relay(Relayed(transfer, work.reply.conn, here=True, waits=False), now)
-        self._decide(work, double_spend(transfer, outcomes, self.ledger.present))
-
-    def _refusal(self, transfer: Transfer, outcomes: Sequence[Outcome]) -> Refusal:
-        return refusal(transfer, outcomes, self.ledger.present)
-
-    def _decide(self, work: Submission, decision: Decision) -> None:
-        self.decided.append((work, decision))
+        self.decided.append((work, double_spend(transfer, outcomes, self.ledger.present)))
 
     def _relay(self, work: Relayed, now: float) -> None:
         """A transfer with a good signature that others have, judged row by row."""
@@ -296,7 +289,9 @@ class Rounds:
             if isinstance(item, Submission):
                 outcomes = self.ledger.judge(item.transfer)
                 if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
-                    self._decide(item, self._refusal(item.transfer, outcomes))
+                    self.decided.append(
+                        (item, refusal(item.transfer, outcomes, self.ledger.present))
+                    )
                 else:  # another of its rows has changed meanwhile
                     item.outcomes = None
                     self.add(item)
