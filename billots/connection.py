@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -172,6 +172,7 @@ class Client(FrameProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Every call that waits ends with Unreachable (asyncio calls this)."""
+        del error
         self.closed.set()
         for future in self._calls.values():
             if not future.done():
@@ -179,7 +180,7 @@ class Client(FrameProtocol):
                 with contextlib.suppress(Exception):
                     future.exception()  # somebody may have stopped waiting: don't complain
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -64,7 +65,7 @@ def parse_row(text: str) -> FeedRow:
     if match is not None:
         billots = tuple(match[3].split())
         places = [split_billot_id(billot) for billot in billots]
-        if any(a >= b for a, b in zip(places, places[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(places)):
             raise InputError("a feed row names billots out of order")
         return TransferRow(_in_range(match[1]), match[2], billots)
     match = _ADOPTED_ROW.fullmatch(text)
@@ -104,7 +105,7 @@ class FeedBatch(Struct, frozen=True):
     def parsed(self) -> list[FeedRow]:
         """The rows; raises InputError for a malformed one or an lsn that doesn't rise."""
         rows = [parse_row(text) for text in self.rows]
-        if any(a.lsn >= b.lsn for a, b in zip(rows, rows[1:], strict=False)):
+        if any(a.lsn >= b.lsn for a, b in itertools.pairwise(rows)):
             raise InputError("feed rows out of order")
         return rows
 

@@ -34,7 +34,7 @@ class StatementRow(Struct, frozen=True, rename={"sender": "from"}):
     owner: OwnerId | None
     status: Status
     value: str
-    transfer: Transfer | None | UnsetType = UNSET
+    transfer: Transfer | UnsetType | None = UNSET
     receipt: Any = UNSET
 
     @property
