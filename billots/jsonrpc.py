@@ -51,6 +51,8 @@ CODES = {name: -32000 - index for index, name in enumerate(APPLICATION_ERRORS)}
 
 _ABSENT = Raw(b"")
 _NULL = Raw(b"null")
+_NO_PARAMS = (b"", b"[]")
+"""Absent params are none, and so is an empty list, which some clients send for none."""
 _ID_STARTS = frozenset(b'"-0123456789n')
 
 
@@ -118,7 +120,7 @@ def check_text(frame: bytes, depth_max: int) -> None:
         except UnicodeDecodeError:
             raise Malformed(PARSE_ERROR, "not UTF-8") from None
     if is_deeper(frame, depth_max):
-        raise Malformed(PARSE_ERROR, f"nested deeper than {depth_max}")
+        raise Malformed(PARSE_ERROR, "nested too deep")
 
 
 def is_batch(frame: bytes) -> bool:
@@ -159,8 +161,9 @@ def decode_params(request: Request) -> Struct:
     identifier = bytes(request.id) or b"null"
     if decoder is None:
         raise Malformed(METHOD_NOT_FOUND, "no such method", identifier)
+    params = bytes(request.params)
     try:
-        return decoder.decode(request.params if bytes(request.params) else b"{}")
+        return decoder.decode(b"{}" if params in _NO_PARAMS else params)
     except ValidationError as error:
         raise Malformed(INVALID_PARAMS, str(error), identifier) from None
     except (DecodeError, RecursionError, UnicodeDecodeError):

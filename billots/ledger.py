@@ -17,6 +17,9 @@ from billots.network import Network
 from billots.store.interface import Batch, EntryRow, Moved, NewEntry, Store
 from billots.transfer import Transfer
 
+_RECENT_MAX = 8192
+"""Records kept in memory, about 0.6 KB each: this process alone changes the store."""
+
 
 class Outcome(Enum):
     """What the table says of one row of a transfer."""
@@ -62,6 +65,7 @@ class Ledger:
             billot: status for rows in self._unsettled.values() for billot, status in rows.items()
         }
         self._fresh: dict[str, _Fresh] = {}
+        self._recent: dict[str, Moved] = {}  # on disk too; most votes are about these
         self._batch = Batch.empty()
 
     # -- what is ------------------------------------------------------------------------------
@@ -89,7 +93,9 @@ class Ledger:
     def _moved(self, billot: str) -> Moved | None:
         """The record as this round sees it."""
         fresh = self._fresh.get(billot)
-        return fresh.moved if fresh is not None else self.store.moved((billot,))[0]
+        if fresh is not None:
+            return fresh.moved
+        return self._recent.get(billot) or self.store.moved((billot,))[0]
 
     def present(self, billot: str) -> Holding:
         """A holding as this round sees it: for judging, not for saying."""
@@ -303,5 +309,11 @@ class Ledger:
         """The batch is on disk: it may be said. Returns its entries."""
         entries = self._batch.entries
         self._batch = Batch.empty()
+        recent = self._recent
+        for billot, fresh in self._fresh.items():
+            recent.pop(billot, None)
+            recent[billot] = fresh.moved
+        while len(recent) > _RECENT_MAX:
+            del recent[next(iter(recent))]
         self._fresh.clear()
         return entries

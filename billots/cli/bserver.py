@@ -21,6 +21,7 @@ from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
 from billots.limits import Limits
 from billots.network import Network, shown
+from billots.quorum import safe_quorum
 from billots.server import Server
 from billots.version import __version__
 
@@ -199,11 +200,17 @@ def introduce(server: Server, plan: Plan) -> None:
     click.echo(f"Network: {network.name} {network.id}")
     click.echo(f"Server key: {server.key}")
     click.echo(f"Store: {printable(str(plan.store))}")
-    trust = server.node.trust
-    if trust.n == 1:
+    # Its own entry is only certain once it has dialled it; here its place is enough.
+    others = [
+        host
+        for host in plan.trusted
+        if host.port != server.port or not (host.loopback or host.address == plan.host)
+    ]
+    n = len(others) + 1
+    if n == 1:
         click.echo("Trusted: nobody; this server's word is enough for itself")
     else:
-        click.echo(f"Trusted: {trust.n - 1} servers; {trust.quorum} of {trust.n} make a quorum")
+        click.echo(f"Trusted: {n - 1} servers; {safe_quorum(n)} of {n} make a quorum")
     if network.issuer is None and not network.allocations:
         click.echo(
             f"Network {network.name} has no issuer: every billot is unissued until one is set.\n"

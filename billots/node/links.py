@@ -55,6 +55,7 @@ class Links:
         self._noted: dict[str, int] = {}
         self._known: dict[str, bytes] = {}
         self._new_known: list[str] = []
+        self._foreign: set[int] = set()
         self._next_call = 1
 
     # -- connections --------------------------------------------------------------------------
@@ -170,9 +171,12 @@ class Links:
         node, entry = self._node, self._node.trust.entries[link.index]
         place = entry.host.place
         if info.network.id != node.network.id or info.protocol != PROTOCOL:
-            log.error("%s serves another network or protocol; not trusted", place)
+            if link.index not in self._foreign:  # once, not at every redial
+                self._foreign.add(link.index)
+                log.error("%s serves another network or protocol; not trusted", place)
             node.hangups.add(link.id)
             return
+        self._foreign.discard(link.index)
         known = entry.host.key or self._remembered(link.index)
         if known is not None and known != info.server:
             log.error(

@@ -182,6 +182,16 @@ def test_trusted_servers_may_be_several_words(tmp_path, words):
     assert "Store: xtest.db" in lines
 
 
+def test_its_own_place_in_the_list_is_not_counted(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = (port, "test", "--trusted", f"localhost:{port}, localhost:1-2")
+    status, lines, _ = serving(tmp_path, *words)
+    assert status == 0
+    assert "Trusted: 2 servers; 2 of 3 make a quorum" in lines
+
+
 def test_settings_come_from_the_environment_and_options_before_them(tmp_path):
     (tmp_path / "data").mkdir()
     environment = {

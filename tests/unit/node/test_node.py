@@ -163,7 +163,7 @@ def test_a_transfer_without_an_id_is_taken_and_not_answered(net, client):
     assert net[0].shows("a-1") == (1, ANN.owner, "settled")
 
 
-@pytest.mark.parametrize("params", [b"{}", b'{"more":1}'])
+@pytest.mark.parametrize("params", [b"{}", b"[]", b'{"more":1}'])
 def test_ping_takes_no_params_and_ignores_unknown_ones(client, params):
     assert client.raw(request(params=params))[0]["result"] == "pong"
 
