@@ -1,7 +1,8 @@
 """Links to trusted servers: who they are, their feeds, and what we ask of them (section 8).
 
-The driver dials; here is what is said on such a connection: `info` to learn whose it is,
-`subscribe` from the last lsn that we had of it, then its feed, and `fetch` for bodies.
+The driver dials; here is what is said on such a connection: `info` and a statement under a
+fresh nonce to learn whose it is, `subscribe` from the last lsn that we had of it, then its
+feed, and `fetch` for bodies.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from billots.messages import (
     SendTransfer,
     Subscribe,
     Subscribed,
+    WhoOwns,
 )
 from billots.network import shown
 from billots.node.peers import Link
 from billots.node.work import BodiesWork, FeedWork, PairWork
+from billots.statement import Statement
 from billots.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -141,10 +144,12 @@ class Links:
         if what == "fetch":
             self._fetched(link, link.fetches.pop(number), result)
         elif what is None or not bytes(result):
-            if what in ("info", "subscribe"):
+            if what in ("info", "who_owns", "subscribe"):
                 self.misbehaved(link.id, f"an error to {what}")
         elif what == "info":
-            self._identified(link, msgspec.json.decode(result, type=Info))
+            self._introduced(link, msgspec.json.decode(result, type=Info))
+        elif what == "who_owns":
+            self._proved(link, msgspec.json.decode(result, type=Statement))
         elif what == "subscribe":
             self._subscribed(link, msgspec.json.decode(result, type=Subscribed))
 
@@ -166,10 +171,9 @@ class Links:
             if self._sound(pair.first) and self._sound(pair.second):
                 self._node.rounds.add(PairWork(None, link.id, pair.first, pair.second))
 
-    def _identified(self, link: Link, info: Info) -> None:
-        """The server said who it is. A signature on its feed will have to prove it."""
-        node, entry = self._node, self._node.trust.entries[link.index]
-        place = entry.host.place
+    def _introduced(self, link: Link, info: Info) -> None:
+        """The server said who it is. A signature has to prove it before anything is believed."""
+        node, place = self._node, self._place(link)
         if info.network.id != node.network.id or info.protocol != PROTOCOL:
             if link.index not in self._foreign:  # once, not at every redial
                 self._foreign.add(link.index)
@@ -177,28 +181,45 @@ class Links:
             node.hangups.add(link.id)
             return
         self._foreign.discard(link.index)
+        link.nonce = node.settings.nonce()
+        self._call(link, "who_owns", WhoOwns((self._any_billot,), link.nonce))
+
+    @property
+    def _any_billot(self) -> str:
+        return f"{next(iter(self._node.network.denominations))}1"
+
+    def _proved(self, link: Link, statement: Statement) -> None:
+        """The server signed with a key: from now on it is the one behind this entry.
+
+        Without the proof, one who shows another's key, or ours, would take an entry out of n.
+        """
+        node, entry = self._node, self._node.trust.entries[link.index]
+        place, key = entry.host.place, statement.server
+        if not statement.answers(node.network.id, link.nonce, (self._any_billot,)):
+            self.misbehaved(link.id, "a statement that proves no key")
+            return
         known = entry.host.key or self._remembered(link.index)
-        if known is not None and known != info.server:
+        if known is not None and known != key:
             log.error(
                 "%s shows another key than the one known for it; its votes do not count "
                 "(if it was set up anew, trust it as %s#%s)",
                 place,
                 place,
-                info.server,
+                key,
             )
             node.hangups.add(link.id)
             return
-        replaced = node.trust.learn(link.index, info.server)
+        replaced = node.trust.learn(link.index, key)
         if replaced is not None:
             node.rounds.feeds.forget(replaced)
         if entry.own:
             log.info("%s is this server itself", place)
             node.hangups.add(link.id)
         else:
-            link.key = info.server
-            self._remember(link.index, info.server)
-            me, since = node.key.public_hex, Cursor(info.server, self._cursor(info.server))
-            self._call(link, "subscribe", Subscribe(since, me))
+            link.key = key
+            self._remember(link.index, key)
+            since = Cursor(key, self._cursor(key))
+            self._call(link, "subscribe", Subscribe(since, node.key.public_hex))
         node.rounds.recount()
 
     def _subscribed(self, link: Link, subscribed: Subscribed) -> None:

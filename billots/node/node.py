@@ -7,7 +7,7 @@ A driver hands in what arrived and the time, and carries out what it finds in `o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from billots.crypto import PrivateKey
@@ -28,7 +28,7 @@ from billots.node.rounds import Decision, Rounds
 from billots.node.subscriptions import Subscriptions
 from billots.node.trust import Trust
 from billots.node.work import Check, Submission
-from billots.statement import Statement
+from billots.statement import Statement, new_nonce
 from billots.store.interface import Batch, Store
 
 _FLUSH_S = 1.0
@@ -38,7 +38,11 @@ _AT_ONCE = 0.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a node is told at its start. `started` is for `info`; nothing is decided by it."""
+    """What a node is told at its start.
+
+    `started` is for `info`; nothing is decided by it. `nonce` makes nonces that nobody can
+    foresee.
+    """
 
     name: str = "billots"
     version: str = "0"
@@ -46,6 +50,7 @@ class Settings:
     trusted: Sequence[Host] = ()
     started: int = 0
     limits: Limits = field(default_factory=Limits)
+    nonce: Callable[[], str] = new_nonce
 
 
 class Node:

@@ -42,14 +42,15 @@ class Connection:
 class Link:
     """Our connection to a trusted server, by its place in the list.
 
-    `key` is set once it has said who it is, `up` once we follow its feed, `closed` when it has
-    ended. `calls` are the requests that we wait for an answer to, by id; `fetches` the ids
-    asked for in those that fetch.
+    `key` is set once it has proved who it is, with the `nonce` that we sent; `up` once we
+    follow its feed, `closed` when it has ended. `calls` are the requests that we wait for an
+    answer to, by id; `fetches` the ids asked for in those that fetch.
     """
 
     index: int
     id: int
     key: str | None = None
+    nonce: str = ""
     up: bool = False
     closed: bool = False
     backlog: int = 0

@@ -34,10 +34,12 @@ from servers import (
 from billots.crypto import PrivateKey
 from billots.errors import Refused
 from billots.feed import FeedBatch, TransferRow
+from billots.holding import Holding, Status
 from billots.jsonrpc import answer, encode, notification
 from billots.messages import ChangeList, Changes, Evidence, Info, NetworkName, Pair
 from billots.network import Network
 from billots.server import Server
+from billots.statement import Statement
 
 ANN, BOB, CAT = OTHERS[:3]
 
@@ -377,18 +379,25 @@ class Liar:
     def __init__(self, say, *, key=None, network=TEST):
         self.key = key or PrivateKey.generate()
         self.network = network
-        self.met = 0
+        self.followed = 0
         self._say = say
 
     async def __call__(self, reader, writer):
-        self.met += 1
         while True:
             asked = json.loads(await reader.readuntil(b"\n"))
             if asked["method"] == "info":
                 name = NetworkName(self.network.name, self.network.id)
                 info = Info("x", "0", 1, name, self.key.public_hex, 0, 0, [], {}, {})
                 writer.write(answer(b"%d" % asked["id"], info) + b"\n")
+            elif asked["method"] == "who_owns":
+                params = asked["params"]
+                settled = Holding(0, None, TEST.issuer, Status.SETTLED)
+                rows = [(billot, settled) for billot in params["billots"]]
+                proof = Statement.make(TEST, self.key.public_hex, rows)
+                signed = proof.sign(self.key, params["nonce"])
+                writer.write(answer(b"%d" % asked["id"], signed) + b"\n")
             elif asked["method"] == "subscribe":
+                self.followed += 1
                 writer.write(answer(b"%d" % asked["id"], {"lsn": 0, "yours": None}) + b"\n")
                 for message in self._say(self.key):
                     writer.write(message + b"\n")
@@ -469,7 +478,7 @@ def test_attack_a_lying_trusted_server_changes_nothing(tmp_path, say):
                     await until_settled(server.address, billot, 0, owner)
 
     run(main())
-    assert liar.met
+    assert liar.followed  # it was believed to be one of them, and said it
 
 
 def test_attack_a_server_with_another_key_than_the_pinned_one_is_not_followed(tmp_path):

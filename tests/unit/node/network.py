@@ -11,12 +11,14 @@ import msgspec
 
 from billots.crypto import PrivateKey, verify
 from billots.feed import FeedBatch
+from billots.holding import Holding, Status
 from billots.host import Host
 from billots.jsonrpc import notification
 from billots.limits import Limits
 from billots.messages import SendTransfer
 from billots.network import Network
 from billots.node import Node, Settings
+from billots.statement import Statement
 from billots.store import Memory, MemoryStore
 from billots.transfer import Transfer
 
@@ -384,11 +386,25 @@ class Peer:
         info = self.server.net[0].client(exempt=True).ask("info")
         return info | {"server": self.key.public_hex} | changes
 
-    def follow(self, **changes):
-        """Answer `info` and `subscribe`; what it was asked to send since."""
+    def introduce(self, **changes):
+        """Answer `info`; the request for a proof that comes then."""
         (request,) = self.read()
         assert request["method"] == "info"
         self.reply(request, self.info(**changes))
+        (request,) = self.step()
+        return request
+
+    def proof(self, request, key=None):
+        """A statement under the nonce of this request, signed with the peer's key."""
+        assert request["method"] == "who_owns"
+        key, params = key or self.key, request["params"]
+        holdings = [(b, Holding(0, None, MINT.owner, Status.SETTLED)) for b in params["billots"]]
+        return fields(Statement.make(NET, key.public_hex, holdings).sign(key, params["nonce"]))
+
+    def follow(self, **changes):
+        """Answer `info`, prove the key, answer `subscribe`; what it was asked to send since."""
+        request = self.introduce(**changes)
+        self.reply(request, self.proof(request))
         (request,) = self.step()
         assert request["method"] == "subscribe"
         self.reply(request, {"lsn": 0, "yours": None})

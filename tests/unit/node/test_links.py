@@ -124,7 +124,8 @@ def test_a_server_of_another_network_or_protocol_is_not_trusted(changes):
 def test_a_pinned_key_that_another_shows():
     net = Net(1, trusted=[[Host("127.0.0.1", 8000, SERVER_KEYS[1].public_hex)]])
     peer = Peer(net, net[0], 0, STRANGER, follow=False)
-    peer.reply(peer.read()[0], peer.info())
+    request = peer.introduce()
+    peer.reply(request, peer.proof(request))
     peer.step()
     assert not peer.up
     good = Peer(net, net[0], 0, SERVER_KEYS[1])
@@ -137,7 +138,8 @@ def test_a_changed_key_counts_for_nothing_elsewhere_than_on_loopback():
     net.run(1.1)
     for _ in range(2):
         other = Peer(net, server, 0, STRANGER, follow=False)
-        other.reply(other.read()[0], other.info())
+        request = other.introduce()
+        other.reply(request, other.proof(request))
         other.step()
         assert not other.up
         assert STRANGER.public_hex not in server.node.trust.keys
@@ -150,7 +152,8 @@ def test_a_key_is_remembered_before_it_is_on_disk():
     net, server, (peer,) = alone_with(1, domain="s.example")
     net.cut(server, peer.conn)
     other = Peer(net, server, 0, STRANGER, follow=False)
-    other.reply(other.read()[0], other.info())
+    request = other.introduce()
+    other.reply(request, other.proof(request))
     other.step()
     assert not other.up
 
@@ -167,6 +170,22 @@ def test_a_changed_key_counts_on_loopback_at_once_and_the_old_ones_votes_leave()
     again.feed(row(1, FIRST))
     two.feed(row(1, FIRST))
     assert server.shows("a-1") == (1, ANN.owner, "settled")
+
+
+@pytest.mark.parametrize("shown", [0, 1], ids=["our own key", "another server's key"])
+def test_attack_a_key_that_is_only_shown_takes_nobody_out_of_n(shown):
+    net, server, (one, two) = alone_with(2)
+    assert server.node.trust.n == 3
+    net.cut(server, two.conn)
+    liar = Peer(net, server, 1, STRANGER, follow=False)
+    key = server.key if shown == 0 else one.key
+    request = liar.introduce(server=key.public_hex)
+    forged_proof = liar.proof(request) | {"server": key.public_hex}
+    liar.reply(request, forged_proof)
+    liar.step()
+    assert not liar.up
+    assert server.node.trust.n == 3
+    assert {one.key.public_hex, two.key.public_hex} == server.node.trust.keys
 
 
 def test_our_own_entry_is_recognised_and_dropped():
@@ -655,8 +674,8 @@ def test_what_a_key_said_that_is_replaced_before_the_round_counts_for_nothing():
     _, server, (one,) = alone_with(1)
     submit(server, FIRST)
     again = Peer(one.net, server, 0, STRANGER, follow=False)
-    (request,), info = again.read(), again.info()
+    request = again.introduce()
     one.say(notification("feed", one.batch(row(1, FIRST))))
-    again.reply(request, info)
+    again.reply(request, again.proof(request))
     server.step()
     assert server.shows("a-1") == (1, ANN.owner, "held")
