@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from billots.network import Network
     from billots.notifications import Notifications
     from billots.server import Server
-    from billots.store import Store, open_store
+    from billots.store import MemoryStore, Store, open_store
     from billots.transfer import Transfer
     from billots.wallet import AsyncWallet, Wallet
 
@@ -43,6 +43,7 @@ _WHERE = {
     "Host": "host",
     "Hosts": "hosts",
     "Limits": "limits",
+    "MemoryStore": "store",
     "Network": "network",
     "Notifications": "notifications",
     "PrivateKey": "crypto",
@@ -61,6 +62,7 @@ __all__ = [  # noqa: PLE0604 - the errors have a list of their own
     "Host",
     "Hosts",
     "Limits",
+    "MemoryStore",
     "Network",
     "Notifications",
     "PrivateKey",

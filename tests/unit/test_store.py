@@ -710,3 +710,34 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, folder):
         assert all(store.moved([f"k-{number}" for number in range(1, store.last_lsn + 1)]))
         assert len(store.entries(0, 10_000)) == store.last_lsn
         store.close()
+
+
+# -- records that can't be --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gone", "read"),
+    [
+        (b"f", lambda store: store.moved(["a-1"])),
+        (b"b", lambda store: store.owned(BOB.owner, None, 10)),
+        (b"f", lambda store: store.transfer(sign(ANN, BOB, ("a-1", 1)).id)),
+    ],
+)
+def test_a_record_whose_other_half_is_gone_is_damage(gone, read):
+    memory = Memory()
+    store = MemoryStore(TEST, memory)
+    rows = (EntryRow("a-1", 1, None),)
+    store.commit(Batch([NewEntry(1, sign(ANN, BOB, ("a-1", 1)), rows)], {}, {}, {}))
+    with memory.view() as view:
+        keys = [key for key, _ in view.scan(gone, gone + b"\xff")]
+    memory.write(dict.fromkeys(keys))
+    with pytest.raises(StoreDamaged):
+        read(store)
+
+
+def test_a_store_of_another_version():
+    memory = Memory()
+    MemoryStore(TEST, memory)
+    memory.write({b"mformat": b"2"})
+    with pytest.raises(StoreForeign, match="another version"):
+        MemoryStore(TEST, memory)
