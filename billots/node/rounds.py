@@ -280,7 +280,7 @@ class Rounds:
                     self._submission(item, now)
                 else:
                     self._relay(item, now)
-            for transfer in self.feeds.next_moves(billot):
+            for transfer in self.feeds.next_moves(billot) if self.trust.n > 1 else ():
                 self._relay(Relayed(transfer, None), now)
 
     def expire(self, now: float) -> None:
