@@ -115,7 +115,7 @@ class Client(FrameProtocol):
         except TimeoutError:
             raise Unreachable(f"{host.place} did not answer in {timeout_s:g} s") from None
         except (OSError, UnicodeError) as error:
-            raise Unreachable(f"can't reach {host.place}: {_reason(error)}") from error
+            raise Unreachable(f"can't reach {host.place}: {reason(error)}") from error
         return client
 
     async def call(
@@ -187,7 +187,9 @@ class Client(FrameProtocol):
         self.abort()
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Why, in words; asyncio's own text repeats the address, a resolver's has its own codes."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer in time"
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number).lower() if number and number > 0 else "no such address"

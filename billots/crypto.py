@@ -76,13 +76,18 @@ class PrivateKey:
             key = serialization.load_pem_private_key(pem, secret)
         except TypeError:
             if passphrase is None:
-                raise KeyFileError(f"key file {shown(str(path), 200)} needs a passphrase") from None
+                raise KeyFileError(
+                    f"key file {shown(str(path), 200)} needs a passphrase",
+                    "BWALLET_PASSPHRASE holds it, or a terminal asks for it",
+                ) from None
             return cls.load(path)  # a passphrase for a key that has none does no harm
         except (ValueError, UnsupportedAlgorithm):
             wrong = " or the passphrase is wrong" if passphrase is not None else ""
+            hint = "a damaged key can only be put right from a copy of it"
+            if str(path).endswith(".pub"):
+                hint = "leave out the .pub: the private key signs"
             raise KeyFileError(
-                f"not a private key file: {shown(str(path), 200)}{wrong}",
-                "bwallet --genkeys FILE makes a key",
+                f"not a private key file: {shown(str(path), 200)}{wrong}", hint
             ) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise KeyFileError(f"not an Ed25519 key: {shown(str(path), 200)}")
@@ -139,6 +144,7 @@ def load_public_key(path: str | Path) -> bytes:
     """The raw public key of a key file: of `path`.pub, else of the private key `path`.
 
     Raises KeyFileError. For an owner id no passphrase is needed as long as the .pub is there.
+    A .pub that isn't the private key's is refused: what is paid to it, nobody here could spend.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -153,7 +159,26 @@ def load_public_key(path: str | Path) -> bytes:
         raise KeyFileError(f"not a public key file: {shown(str(public_path), 200)}") from None
     if not isinstance(key, Ed25519PublicKey):
         raise KeyFileError(f"not an Ed25519 key: {shown(str(public_path), 200)}")
+    private = _private_if_open(path)
+    if private is not None and private != _raw(key):
+        raise KeyFileError(
+            f"{shown(str(public_path), 200)} is not the public key of {shown(str(path), 200)}",
+            f"move {shown(str(public_path), 200)} away, or name the key that it belongs to",
+        )
     return _raw(key)
+
+
+def _private_if_open(path: str | Path) -> bytes | None:
+    """The raw public key of a private key file that can be read without a passphrase."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        key = serialization.load_pem_private_key(_read(path), None)
+    except (KeyFileError, TypeError, ValueError, UnsupportedAlgorithm):
+        return None  # not here, or encrypted: whoever signs with it will hear
+    return _raw(key.public_key()) if isinstance(key, Ed25519PrivateKey) else None
 
 
 def is_exposed(path: str | Path) -> bool:

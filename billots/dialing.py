@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from billots.connection import Client
+from billots.connection import Client, reason
 from billots.errors import BillotsError, HostError
 from billots.host import Host
 from billots.messages import Announce, Info
@@ -16,6 +16,7 @@ from billots.wire import Wire, keep_alive
 
 log = logging.getLogger("billots.links")
 
+_TELL_AFTER_S = 0.5
 _PROBES_MAX = 100
 _PROBES_PER_ADDRESS_MAX = 8
 _PROBE_BURST = 5.0
@@ -54,6 +55,7 @@ async def keep_link(board: Switchboard, index: int) -> None:
     host, wait_s = entry.host, limits.dial_first_s
     loop = asyncio.get_running_loop()
     redial = board.redial_event(index)
+    told = False
     while not entry.own:
         redial.clear()
         try:
@@ -63,9 +65,11 @@ async def keep_link(board: Switchboard, index: int) -> None:
                 )
             await link.ended.wait()
             if link.was_up:
-                wait_s = limits.dial_first_s
+                wait_s, told = limits.dial_first_s, False
         except (OSError, UnicodeError) as error:  # a time-out is an OSError too
-            log.debug("can't reach %s: %s", host.place, error)
+            if not told and wait_s > _TELL_AFTER_S:  # not of those that are only just starting
+                told = True
+                log.warning("can't reach %s: %s; trying again", host.place, reason(error))
         # Anybody may claim to be it and have us dial: never more often than the first retry.
         await asyncio.sleep(limits.dial_first_s * _spread())
         await _wait(redial, (wait_s - limits.dial_first_s) * _spread())

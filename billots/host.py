@@ -88,7 +88,10 @@ def parse_hosts(text: str | Iterable[str]) -> list[Host]:
 def _parse(word: str) -> list[Host]:
     match = _HOST.fullmatch(word)
     if match is None:
-        raise HostError(f"not a host: {shown(word)}", "a host looks like localhost:7333")
+        hint = "a host looks like localhost:7333"
+        if "#" in word:
+            hint = "a pinned key is 64 lower-case hex digits: h:p#KEY"
+        raise HostError(f"not a host: {shown(word)}", hint)
     if match["v6"] is not None:
         try:
             address = str(ipaddress.IPv6Address(match["v6"]))
@@ -101,7 +104,10 @@ def _parse(word: str) -> list[Host]:
     first = int(match["port"] or DEFAULT_PORT)
     last = int(match["last"] or first)
     if not 0 < first <= last <= 65535:
-        raise HostError(f"not a port or range of ports: {shown(word)}", "ports are 1 to 65535")
+        raise HostError(
+            f"not a port or range of ports: {shown(word)}",
+            "ports are 1 to 65535, and a range goes up: 7333-7349",
+        )
     if match["key"] is not None and first != last:
         raise HostError(f"one key can't be pinned to a range of ports: {shown(word)}")
     if last - first >= HOSTS_MAX:

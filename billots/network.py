@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -19,6 +19,8 @@ from typing import Any
 from billots.errors import BillotIdError, NetworkFileError, OwnerIdError
 
 SHIPPED = ("main", "test")
+_NETWORK_KEYS = ("name", "issuer", "denominations", "allocations")
+_DENOMINATION_KEYS = ("prefix", "value", "circulation")
 ROWS_MAX = 256
 """Billots in one transfer, ids in one question."""
 NUMBER_MAX = 10**12
@@ -48,13 +50,20 @@ def split_billot_id(billot: str) -> tuple[str, int]:
     """
     match = _BILLOT_ID.fullmatch(billot)
     if match is None:
-        raise BillotIdError(f"not a billot id: {shown(billot)}", "an id looks like a-1")
+        raise BillotIdError(
+            f"not a billot id: {shown(billot)}",
+            "an id is lower-case letters, a dash and a number from 1 on: a-1",
+        )
     return match[1], int(match[2])
 
 
 def check_owner_id(owner: str) -> str:
     """The owner id itself; raises OwnerIdError unless it is 128 lower-case hex digits."""
     if _OWNER_ID.fullmatch(owner) is None:
+        if _OWNER_ID.fullmatch(owner.lower()):
+            raise OwnerIdError(
+                f"not an owner id: {shown(owner)}", "an owner id is written in lower case"
+            )
         raise OwnerIdError(
             f"not an owner id: {shown(owner)}",
             "an owner id is 128 hex digits; bwallet --hash prints yours",
@@ -128,6 +137,7 @@ class Network:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Network:
         """A network from the fields of its file, each of them checked."""
+        _refuse_unknown(fields, _NETWORK_KEYS)
         name = fields.get("name")
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise NetworkFileError("network file: name must be 1 to 32 of A-Z a-z 0-9 . _ -")
@@ -136,7 +146,7 @@ class Network:
         table = fields.get("denominations")
         if not isinstance(table, list) or not table or not isinstance(allocations, dict):
             raise NetworkFileError(
-                "network file: needs [[denominations]] and a table of allocations"
+                "network file: needs [[denominations]]; [allocations] is a table"
             )
         denominations: dict[str, Denomination] = {}
         for row in table:
@@ -208,6 +218,7 @@ class Network:
 def _denomination(row: object) -> Denomination:
     if not isinstance(row, dict):
         raise NetworkFileError("network file: a denomination is a table")
+    _refuse_unknown(row, _DENOMINATION_KEYS)
     prefix, value, circulation = (row.get(key) for key in ("prefix", "value", "circulation"))
     if not isinstance(prefix, str) or _PREFIX.fullmatch(prefix) is None:
         raise NetworkFileError("network file: a prefix is one to three letters a-z and a dash")
@@ -220,6 +231,15 @@ def _denomination(row: object) -> Denomination:
     if type(circulation) is not int or not 0 < circulation <= NUMBER_MAX:
         raise NetworkFileError(f"network file: {prefix} circulation must be 1 to {NUMBER_MAX}")
     return Denomination(prefix, mils, circulation)
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: Sequence[str]) -> None:
+    """A key that is misspelt would make another network without a word."""
+    unknown = next((key for key in fields if key not in known), None)
+    if unknown is not None:
+        raise NetworkFileError(
+            f"network file: unknown key {shown(unknown)}", "known are: " + ", ".join(known)
+        )
 
 
 def _text(value: object) -> str:

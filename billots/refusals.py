@@ -21,7 +21,10 @@ _WORDS: dict[str, tuple[str, str | None]] = {
     "bad_signature": ("the server says that the signature is wrong", None),
     "wrong_network": ("the server is of another network", "--network or --server names another"),
     "stale_seq": ("{billot} has moved on{owner}", "{command} --check-owner {billot}"),
-    "behind": ("the server has not heard yet how {billot} came to you", _AGAIN),
+    "behind": (
+        "the server has not heard yet how {billot} came to you",
+        _AGAIN + "; --server names another",
+    ),
     "not_settled": ("{billot} is not settled yet", _AGAIN),
     "conflicting_transfer": (
         "{billot} is signed over to somebody else already{owner}",

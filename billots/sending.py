@@ -122,7 +122,7 @@ async def _sign(
                 for entry in against:
                     # Elsewhere a server that took it may only be down: a second signature
                     # would make a double spender of an honest owner.
-                    if not (circle.local and journal.lapse(entry, circle.answering_keys)):
+                    if not (circle.passing and journal.lapse(entry, circle.answering_keys)):
                         raise already_signed(entry.transfer, sender.command)
                     lapsed.append(entry.transfer)
                 stored = _stored(entries, rows, to)

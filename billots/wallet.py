@@ -246,9 +246,13 @@ def _run(verb: Coroutine[Any, Any, Result]) -> Result:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(verb)
-    verb.close()
-    raise RuntimeError("Wallet waits for its answers: use AsyncWallet where asyncio runs")
+        running = False
+    else:
+        running = True
+    if running:
+        verb.close()
+        raise RuntimeError("Wallet waits for its answers: use AsyncWallet where asyncio runs")
+    return asyncio.run(verb)
 
 
 async def _greet(circle: Circle, link: Link) -> None:

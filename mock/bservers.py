@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import selectors
 import signal
+import socket
 import sys
 import tempfile
 from multiprocessing.context import ForkProcess
@@ -18,6 +19,7 @@ import click
 
 from billots.cli.bserver import Plan, runner, serve
 from billots.cli.program import LOG_FORMAT, fail, run_command
+from billots.connection import reason
 from billots.errors import BillotsError, InputError, ServerError
 from billots.host import parse_hosts
 from billots.network import Network
@@ -52,6 +54,7 @@ def command(ports: str, data_dir: str | None, log_level: str) -> int:
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format=LOG_FORMAT)
     if data_dir is not None and not Path(data_dir).is_dir():
         raise InputError(f"no folder {data_dir}", f"mkdir {data_dir}")
+    _check_free(numbers)
     with contextlib.ExitStack() as stack:
         folder = data_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="billots-"))
         network = Network.shipped("test")
@@ -60,6 +63,25 @@ def command(ports: str, data_dir: str | None, log_level: str) -> int:
             for port in numbers
         ]
         return Fleet(plans).run()
+
+
+def _check_free(ports: list[int]) -> None:
+    """Raise ServerError for a taken port: once, not by every server."""
+    for port in ports:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise ServerError(
+                    f"can't listen on 127.0.0.1:{port}: {reason(error)}",
+                    f"--ports names others: {_other(ports)}",
+                ) from error
+
+
+def _other(ports: list[int]) -> str:
+    base = 20000 + ports[0] % 10000
+    return f"{base}-{base + len(ports) - 1}"
 
 
 class Fleet:

@@ -90,7 +90,7 @@ def list_billots(settings: Settings) -> int:
         _document(documents.listing_fields(listing))
     else:
         _show_listing(listing)
-    return OK
+    return NO if listing.undecided else OK
 
 
 def transfer(settings: Settings, billots: str, to: str) -> int:
@@ -101,8 +101,8 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
         names = ",".join(billot for billot, _ in lapsed.billots)
         _tell(
             "note",
-            f"an earlier transfer of {names} to {lapsed.to} is given up: "
-            "no server that knew of it answers",
+            f"an earlier transfer of {names} to {lapsed.to} is given up: no server that knew "
+            "of it answers, and this is the test network on this machine",
         )
     if settings.json:
         _document(documents.sent_fields(sent))
@@ -233,6 +233,10 @@ def _show_overview(seen: Overview) -> None:
     for answer in seen.answers:
         how = f"answers, key {answer.key[:16]}…" if answer.key else str(answer.problem)
         _line(f"server: {answer.host.place} {how}")
+    answering = len({answer.key for answer in seen.answers if answer.key is not None})
+    if answering < seen.needed:
+        _line(f"quorum: {seen.needed} of {seen.n} needed, and only {answering} answer now")
+        return
     _line(
         f"quorum: {seen.needed} of {seen.n}; stands with {seen.n - seen.needed} down, "
         f"or with {liars_max(seen.n)} lying"

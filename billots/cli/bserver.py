@@ -210,7 +210,8 @@ def introduce(server: Server, plan: Plan) -> None:
     if n == 1:
         click.echo("Trusted: nobody; this server's word is enough for itself")
     else:
-        click.echo(f"Trusted: {n - 1} servers; {safe_quorum(n)} of {n} make a quorum")
+        servers = "1 server" if n == 2 else f"{n - 1} servers"
+        click.echo(f"Trusted: {servers}; {safe_quorum(n)} of {n} make a quorum")
     if network.issuer is None and not network.allocations:
         click.echo(
             f"Network {network.name} has no issuer: every billot is unissued until one is set.\n"

@@ -22,7 +22,7 @@ def find_network(name: str) -> Network:
     try:
         return Network.load(name)
     except NetworkFileError as error:
-        if error.hint is None:
+        if error.hint is None and isinstance(error.__cause__, FileNotFoundError):
             error.hint = f"--network takes {' or '.join(SHIPPED)} or a file, not {shown(name)}"
         raise
 

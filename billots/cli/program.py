@@ -20,10 +20,10 @@ USAGE = 2
 INTERRUPTED = 130
 
 
-def join_words(arguments: list[str], option: str = "--trusted") -> list[str]:
-    """Command-line words with the several words of one list of hosts joined into one.
+def join_words(arguments: list[str], option: str) -> list[str]:
+    """Command-line words with the several words of one option's list joined into one.
 
-    >>> join_words(["--trusted", "a:1,", "b:2", "--json"])
+    >>> join_words(["--trusted", "a:1,", "b:2", "--json"], "--trusted")
     ['--trusted', 'a:1, b:2', '--json']
     """
     joined: list[str] = []
@@ -36,7 +36,8 @@ def join_words(arguments: list[str], option: str = "--trusted") -> list[str]:
         else:
             joined.append(word)
         in_list = word.startswith(f"{option}=") or _in_list(arguments, index, option)
-        continues = in_list and word.endswith(",")
+        begun = follows or bool(word.strip(","))  # a list doesn't begin with a comma alone
+        continues = in_list and word.endswith(",") and begun
     return joined
 
 
@@ -71,7 +72,7 @@ def run_command(
 def _run(command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]) -> int:
     try:
         result: Any = command.main(
-            join_words(sys.argv[1:]),
+            join_words(join_words(sys.argv[1:], "--trusted"), "--transfer"),
             prog_name=program,
             standalone_mode=False,
             auto_envvar_prefix=program.upper(),

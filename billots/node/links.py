@@ -59,6 +59,7 @@ class Links:
         self._known: dict[str, bytes] = {}
         self._new_known: list[str] = []
         self._foreign: set[int] = set()
+        self._changed: set[tuple[int, str]] = set()
         self._next_call = 1
 
     # -- connections --------------------------------------------------------------------------
@@ -200,13 +201,15 @@ class Links:
             return
         known = entry.host.key or self._remembered(link.index)
         if known is not None and known != key:
-            log.error(
-                "%s shows another key than the one known for it; its votes do not count "
-                "(if it was set up anew, trust it as %s#%s)",
-                place,
-                place,
-                key,
-            )
+            if (link.index, key) not in self._changed:  # once, not at every redial
+                self._changed.add((link.index, key))
+                log.error(
+                    "%s shows another key than the one known for it; its votes do not count "
+                    "(if it was set up anew, trust it as %s#%s)",
+                    place,
+                    place,
+                    key,
+                )
             node.hangups.add(link.id)
             return
         replaced = node.trust.learn(link.index, key)

@@ -361,3 +361,33 @@ def test_a_damaged_store(tmp_path):
     assert (status, out) == (2, "")
     assert err.startswith("bserver: error: store test.db is damaged: ")
     assert set(before) <= set(tmp_path.rglob("*"))
+
+
+def test_a_trusted_server_that_is_not_there_is_told_once(tmp_path):
+    words = [sys.executable, "-m", "billots.cli.bserver", "0", "test", "--trusted", "localhost:1"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        told = server.stderr.readline()
+        server.terminate()
+        out, err = server.communicate(timeout=20)
+    assert "WARNING billots.links: can't reach localhost:1: connection refused" in told
+    assert "Trusted: 1 server; 2 of 2 make a quorum" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("command", ["bserver", "bwallet", "mock_bservers", "mock_disputed"])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_word(tmp_path, command):
+    code = (
+        "import signal, sys, billots.cli.start as start\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"start.{command}()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=20
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (b"", b"", -signal.SIGINT)

@@ -137,10 +137,10 @@ def test_a_passphrase_locks_the_key(terminal):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no key file key"),
-        (b"", "not a private key file: key"),
-        (b"\x00\xff" * 500, "not a private key file: key"),
-        ("mint.pub", "not a private key file: key"),
+        (None, "no key file key\nhint: bwallet --genkeys"),
+        (b"", "not a private key file: key\nhint: a damaged key"),
+        (b"\x00\xff" * 500, "not a private key file: key\nhint: a damaged key"),
+        ("mint.pub", "not a private key file: key\nhint: a damaged key"),
     ],
 )
 def test_key_files_that_can_not_be_used(terminal, content, message):
@@ -150,7 +150,7 @@ def test_key_files_that_can_not_be_used(terminal, content, message):
         (terminal.directory / "key").write_bytes(content)
     out, err, status = terminal.run("--hash")
     assert (out, status) == ("", 2)
-    assert err.startswith(f"bwallet: error: {message}\nhint: bwallet --genkeys")
+    assert err.startswith(f"bwallet: error: {message}")
 
 
 def test_a_key_that_others_can_read_is_warned_about_but_not_a_public_one(terminal):
@@ -354,6 +354,19 @@ def test_refused_transfers(terminal):
     scenario(play())
 
 
+def test_several_billots_may_be_several_words(terminal):
+    async def play():
+        async with FakeServer() as server:
+            words = ("--keyfile", MOCK / "user1", "--server", server.host)
+            out, err, status = await terminal.type(
+                "--transfer", "a-1,", "b-1,", "c-1", USER2.owner, *words
+            )
+            assert (out.splitlines()[:1], err, status) == (["Transfer broadcasted."], "", 0)
+            assert out.splitlines()[1].startswith("a-1, b-1, c-1: value 170")
+
+    scenario(play())
+
+
 def test_a_lapsed_entry_is_told_on_stderr(terminal):
     async def play():
         words = ("--keyfile", MOCK / "user1", "--transfer", "a-1")
@@ -364,7 +377,7 @@ def test_a_lapsed_entry_is_told_on_stderr(terminal):
             assert (out.splitlines()[0], status) == ("Transfer broadcasted.", 0)
             assert err == (
                 f"bwallet: note: an earlier transfer of a-1 to {USER2.owner} is given up: "
-                "no server that knew of it answers\n"
+                "no server that knew of it answers, and this is the test network on this machine\n"
             )
 
     scenario(play())
@@ -397,7 +410,7 @@ def test_without_an_action_it_tells_who_and_where_one_is(terminal):
                 f"network: test {TEST.id}",
                 f"server: {server.host} answers, key {server.key.public_hex[:16]}…",
                 "server: 127.0.0.1:1 can't be reached",
-                "quorum: 2 of 2; stands with 0 down, or with 0 lying",
+                "quorum: 2 of 2 needed, and only 1 answer now",
             ]
             assert (err, status) == ("", 0)
             out, _, status = await terminal.type(*words, "--json")
@@ -645,6 +658,18 @@ def test_holdings_of_others_are_told_as_they_are(terminal):
             out, _, status = await terminal.type("--who-owns", "a-1", "--server", server.host)
             assert out.splitlines()[0] == "Undecided: 0 of 1 name an owner, 1 needed"
             assert out.splitlines()[-1] == f"  {server.host} unknown"
+            assert status == 1
+
+    scenario(play())
+
+
+def test_a_list_that_is_not_all_counted_is_no_yes(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two:
+            one.own("a-1", 1, USER1.owner, USER2.owner)
+            words = ("--list", "--keyfile", MOCK / "user1", "--trusted", f"{one.host},", two.host)
+            out, _, status = await terminal.type(*words)
+            assert "Not counted: a-1 Value: 100 (undecided" in out
             assert status == 1
 
     scenario(play())

@@ -900,6 +900,22 @@ def test_an_entry_lapses_when_all_who_knew_of_it_are_gone(tmp_path):
     run(scenario())
 
 
+def test_attack_on_a_currency_of_ones_own_nothing_lapses_here_either(tmp_path):
+    """A server on this machine that is only down keeps what it took, and it may be money."""
+    club = Network("club", TEST.denominations, TEST.issuer, TEST.allocations)
+
+    async def scenario():
+        async with FakeServer(club) as server:
+            first = wallet(tmp_path, [server], network=club)
+            await first.transfer("a-1", USER2.owner)
+        async with FakeServer(club) as server:
+            with pytest.raises(AlreadySigned):
+                await wallet(tmp_path, [server], network=club).transfer("a-1", USER3.owner)
+            assert not server.transfers
+
+    run(scenario())
+
+
 def test_attack_an_owner_is_not_made_a_double_spender_by_servers_that_are_only_down(tmp_path):
     """Off this machine nothing lapses: who took it may only be down, and come back with it."""
 

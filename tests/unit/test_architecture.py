@@ -39,7 +39,8 @@ ORDER = {
     "server": "wire switchboard dialing engine listening server",
     "wallet": "link circle poll evidence outcomes refusals listing sending wallet",
     "commands": (
-        "cli cli.program cli.options cli.live cli.documents cli.actions cli.bserver cli.bwallet"
+        "cli cli.program cli.options cli.live cli.documents cli.actions cli.bserver cli.bwallet "
+        "cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -65,7 +66,7 @@ CONFINED = {
     "secrets": {"billots.statement", "billots.user_data"},
     "selectors": {"mock"},
     "signal": {"commands", "mock"},
-    "socket": {"server"},
+    "socket": {"server", "mock"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
     "time": {"billots.server"},  # `started` in `info`; nothing is decided by it

@@ -358,7 +358,7 @@ def test_garbage_and_huge_files_are_no_keys(tmp_path, garbage):
     (tmp_path / "key").write_bytes(garbage)
     with pytest.raises(KeyFileError, match="not a private key file") as caught:
         PrivateKey.load(tmp_path / "key")
-    assert "--genkeys" in caught.value.hint
+    assert "from a copy" in caught.value.hint  # a new key would not bring the money back
     (tmp_path / "key.pub").write_bytes(garbage)
     with pytest.raises(KeyFileError, match=r"not a public key file: .*key\.pub"):
         load_public_key(tmp_path / "key")
@@ -368,6 +368,30 @@ def test_a_private_key_is_no_public_key(tmp_path):
     (tmp_path / "key.pub").write_bytes(private_spellings()["plain"])
     with pytest.raises(KeyFileError, match="not a public key file"):
         load_public_key(tmp_path / "key")
+
+
+def test_attack_a_public_key_that_is_not_the_private_keys(tmp_path):
+    """What is paid to its hash nobody could spend."""
+    KEY.save(tmp_path / "key")
+    PrivateKey(b"2" * 32).save(tmp_path / "other")
+    (tmp_path / "other.pub").replace(tmp_path / "key.pub")
+    with pytest.raises(KeyFileError, match=r"key\.pub is not the public key of .*key$") as caught:
+        load_public_key(tmp_path / "key")
+    assert caught.value.hint
+
+
+def test_a_public_key_beside_an_encrypted_one_or_alone(tmp_path):
+    KEY.save(tmp_path / "key", "secret")
+    assert load_public_key(tmp_path / "key") == KEY.public_key
+    (tmp_path / "key").unlink()
+    assert load_public_key(tmp_path / "key") == KEY.public_key
+
+
+def test_a_name_that_ends_in_pub_is_told(tmp_path):
+    KEY.save(tmp_path / "key")
+    with pytest.raises(KeyFileError) as caught:
+        PrivateKey.load(tmp_path / "key.pub")
+    assert caught.value.hint == "leave out the .pub: the private key signs"
 
 
 def test_an_endless_file_is_read_no_further_than_a_key_is_long():

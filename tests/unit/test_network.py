@@ -111,7 +111,7 @@ def test_an_error_shows_a_hostile_id_escaped_and_cut():
         split_billot_id("\x1b[2J" + "x" * 1000)
     assert str(caught.value).startswith("not a billot id: \\x1b[2Jxxx")
     assert len(str(caught.value)) < 60
-    assert caught.value.hint == "an id looks like a-1"
+    assert caught.value.hint.endswith("a number from 1 on: a-1")
 
 
 # Owner ids
@@ -129,7 +129,22 @@ def test_an_owner_id_is_returned_as_it_is():
 def test_attack_an_owner_id_that_nobody_can_have(owner):
     with pytest.raises(OwnerIdError) as caught:
         check_owner_id(owner)
-    assert "--hash" in caught.value.hint
+    assert "--hash" in caught.value.hint or "lower case" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"isuer": OWNER}, "unknown key isuer"),
+        ({"denominations": [{"prefix": "a-", "value": "1", "circulation": 1, "size": 2}]},
+         "unknown key size"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_key_makes_no_other_network(more, message):
+    fields = {"name": "n", "denominations": [{"prefix": "a-", "value": "1", "circulation": 1}]}
+    with pytest.raises(NetworkFileError, match=message) as caught:
+        Network.from_fields(fields | more)
+    assert caught.value.hint.startswith("known are: ")
 
 
 @pytest.mark.parametrize("owner", [5, None, b"0" * 128, True])
