@@ -99,10 +99,10 @@ class Feeds:
             self.votes.resolve(billot, present.seq)
         return False
 
-    def next_moves(self, billot: str) -> list[Transfer]:
-        """What trusted servers took next of a billot that is settled here, its body known.
+    def next_moves(self, billot: str, now: float) -> list[Transfer]:
+        """What trusted servers took next of a billot that is settled here.
 
-        It may have waited for that too long to be still pending.
+        A body that is here no more is asked for.
         """
         present = self._ledger.present(billot)
         if present.status is not Status.SETTLED:
@@ -110,8 +110,12 @@ class Feeds:
         moves: dict[str, Transfer] = {}
         for seq, vote, _, named in self.votes.above(billot, present.seq + 1):
             if seq == present.seq + 1 and vote.sender == present.owner:
-                found = (self.body(ballot.transfer_id or "") for _, ballot in named)
-                moves.update({transfer.id: transfer for transfer in found if transfer is not None})
+                for voter, ballot in named:
+                    transfer = self.body(ballot.transfer_id or "")
+                    if transfer is not None:
+                        moves[transfer.id] = transfer
+                    elif ballot.transfer_id is not None:
+                        self._want_again(voter, billot, ballot, now)
         return list(moves.values())
 
     def _adopt(self, billot: str, named: Sequence[tuple[str, Ballot]], now: float) -> bool:
@@ -122,10 +126,13 @@ class Feeds:
                 self._ledger.adopt(transfer, billot)
                 return True
         for voter, ballot in named:
-            transfer_id = ballot.transfer_id or ""
-            if transfer_id not in self.wanted:
-                self._want(voter, TransferRow(ballot.lsn, transfer_id, (billot,)), now)
+            self._want_again(voter, billot, ballot, now)
         return False
+
+    def _want_again(self, voter: str, billot: str, ballot: Ballot, now: float) -> None:
+        transfer_id = ballot.transfer_id or ""
+        if transfer_id not in self.wanted:
+            self._want(voter, TransferRow(ballot.lsn, transfer_id, (billot,)), now)
 
     # -- bodies -------------------------------------------------------------------------------
 

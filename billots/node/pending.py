@@ -17,9 +17,8 @@ class Waiting(Struct, Generic[Item], eq=False):
 
     number: int
     item: Item
-    conn: int | None
+    conn: int
     rows: tuple[tuple[str, int], ...]
-    claims: bool
     over: bool = False
 
 
@@ -44,29 +43,26 @@ class Pending(Generic[Item]):
         rows: Iterable[tuple[str, int]],
         until: float,
         *,
-        conn: int | None,
+        conn: int,
         conn_max: int,
-        claims: bool,
     ) -> bool:
         """Keep an item until one of its billots changes or `until`; False if there is no room.
 
-        `claims`, a wallet's: nothing else that claims may wait for the same (id, seq), and it
-        ends with its connection. Its connection has at most `conn_max` waiting.
+        Nothing else may wait for the same (id, seq). It ends with its connection, which has at
+        most `conn_max` waiting.
         """
         rows = tuple(rows)
         if self._count >= self._pending_max:
             return False
-        if conn is not None and len(self._by_connection.get(conn, ())) >= conn_max:
+        if len(self._by_connection.get(conn, ())) >= conn_max:
             return False
-        if claims:
-            if any(row in self._claimed for row in rows):
-                return False
-            self._claimed.update(rows)
-        waiting = Waiting(next(self._numbers), item, conn, rows, claims)
+        if any(row in self._claimed for row in rows):
+            return False
+        self._claimed.update(rows)
+        waiting = Waiting(next(self._numbers), item, conn, rows)
         self._count += 1
         heappush(self._queue, (until, waiting.number, waiting))
-        if conn is not None:
-            self._by_connection.setdefault(conn, {})[waiting.number] = waiting
+        self._by_connection.setdefault(conn, {})[waiting.number] = waiting
         for billot, _ in rows:
             self._by_billot.setdefault(billot, {})[waiting.number] = waiting
         return True
@@ -91,8 +87,7 @@ class Pending(Generic[Item]):
     def closed(self, conn: int) -> None:
         """A connection is gone: nobody waits for its answers."""
         for waiting in list(self._by_connection.get(conn, {}).values()):
-            if waiting.claims:
-                self._end(waiting)
+            self._end(waiting)
 
     @property
     def next_at(self) -> float | None:
@@ -106,10 +101,8 @@ class Pending(Generic[Item]):
         self._count -= 1
         for billot, _ in waiting.rows:
             _drop(self._by_billot, billot, waiting.number)
-        if waiting.claims:
-            self._claimed.difference_update(waiting.rows)
-        if waiting.conn is not None:
-            _drop(self._by_connection, waiting.conn, waiting.number)
+        self._claimed.difference_update(waiting.rows)
+        _drop(self._by_connection, waiting.conn, waiting.number)
 
 
 Key = TypeVar("Key")

@@ -54,7 +54,7 @@ class Rounds:
         self.ledger = ledger
         self.trust = trust
         self.feeds = Feeds(ledger, trust, limits)
-        self.pending: Pending[Submission | Relayed] = Pending(limits.pending_max)
+        self.pending: Pending[Submission] = Pending(limits.pending_max)
         self.seen = Notifications(limits.seen_max)
         self._limits = limits
         self._queue: list[Work] = []
@@ -199,7 +199,7 @@ class Rounds:
         if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != TAKEN:
             outcomes = self.ledger.judge(transfer)
         if Outcome.CONFLICT in outcomes:
-            self._conflicting(work, outcomes, now)
+            self._conflicting(work, outcomes)
         elif any(outcome in HARD for outcome in outcomes):
             self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         elif any(outcome in WAITING for outcome in outcomes):
@@ -209,37 +209,34 @@ class Rounds:
             self._take(transfer, outcomes, source=work.reply.conn, here=True)
             self.decided.append((work, self._passed(transfer)))
 
-    def _wait(self, work: Submission | Relayed, rows: Iterable[Row], now: float) -> bool:
-        """Let it wait for its rows, no longer in all than a transfer may."""
+    def _wait(self, work: Submission, rows: Iterable[Row], now: float) -> bool:
+        """Let a wallet's transfer wait for its rows, no longer in all than one may."""
         limits = self._limits
         if work.until is None:
             work.until = now + limits.pending_s
-        if isinstance(work, Submission):
-            conn: int | None = work.reply.conn
-            conn_max, claims = limits.pending_per_connection_max, True
-        else:  # one trusted server can't take all the room
-            conn, conn_max, claims = work.source, limits.pending_max // 4, False
-        return self.pending.add(work, rows, work.until, conn=conn, conn_max=conn_max, claims=claims)
+        conn_max = limits.pending_per_connection_max
+        return self.pending.add(work, rows, work.until, conn=work.reply.conn, conn_max=conn_max)
 
     def _passed(self, transfer: Transfer) -> list[tuple[str, Holding]]:
         sender, to, status = transfer.sender, transfer.to, self.ledger.status
         return [(b, Holding(seq, sender, to, status(b))) for b, seq in transfer.billots]
 
-    def _conflicting(self, work: Submission, outcomes: list[Outcome], now: float) -> None:
+    def _conflicting(self, work: Submission, outcomes: list[Outcome]) -> None:
         """A proven conflict: the other rows are judged each by itself."""
         transfer = work.transfer
-        self._relay(Relayed(transfer, work.reply.conn, here=True, waits=False), now)
+        self._relay(Relayed(transfer, work.reply.conn, here=True, named=False))
         self.decided.append((work, double_spend(transfer, outcomes, self.ledger.present)))
 
-    def _relay(self, work: Relayed, now: float) -> None:
-        """A transfer with a good signature that others have, judged row by row."""
+    def _relay(self, work: Relayed) -> None:
+        """A transfer with a good signature that others have, judged row by row.
+
+        What can't be taken yet doesn't wait: who named it in a feed voted for it, and these
+        votes bring it back when the move before it settles (`Feeds.next_moves`).
+        """
         transfer = work.transfer
         outcomes = self.ledger.judge(transfer)
         self._conflict(transfer, rows_among(transfer, outcomes, {Outcome.CONFLICT}), work.source)
-        self._take(transfer, outcomes, source=work.source, here=work.here, keep=work.waits)
-        waiting = rows_among(transfer, outcomes, WAITING | {Outcome.BEHIND})
-        if waiting and work.waits:
-            self._wait(work, waiting, now)
+        self._take(transfer, outcomes, source=work.source, here=work.here, keep=work.named)
 
     def _take(
         self,
@@ -275,13 +272,10 @@ class Rounds:
                 continue
             billot = changed.pop()
             for item in self.pending.wake(billot):
-                if isinstance(item, Submission):
-                    item.outcomes = None
-                    self._submission(item, now)
-                else:
-                    self._relay(item, now)
-            for transfer in self.feeds.next_moves(billot) if self.trust.n > 1 else ():
-                self._relay(Relayed(transfer, None), now)
+                item.outcomes = None
+                self._submission(item, now)
+            for transfer in self.feeds.next_moves(billot, now) if self.trust.n > 1 else ():
+                self._relay(Relayed(transfer, None))
 
     def expire(self, now: float) -> None:
         """Refuse what has waited long enough. A relayed transfer may come again with votes."""
@@ -301,7 +295,7 @@ class Rounds:
         works: list[Work] = [work for work, _ in self.decided]
         works += [work for work, _ in self.paired]
         works += self._queue + self._group
-        works += [item for item in self.pending.expired(_NEVER) if isinstance(item, Submission)]
+        works += self.pending.expired(_NEVER)
         self.decided, self.paired, self._queue, self._group = [], [], [], []
         replies = [work.reply for work in works if isinstance(work, Submission | PairWork)]
         return [reply for reply in replies if reply is not None]
@@ -325,8 +319,7 @@ class Rounds:
         before = len(self.conflicts)
         if held:
             for transfer in (work.first, work.second):
-                relayed = Relayed(transfer, work.source, here=stranger, waits=not stranger)
-                self._relay(relayed, now)
+                self._relay(Relayed(transfer, work.source, here=stranger, named=not stranger))
                 self._wake(now)
         else:
             payer = work.reply.payer if work.reply is not None else ""
@@ -353,7 +346,7 @@ class Rounds:
     ) -> None:
         for transfer in bodies:
             if next(held):
-                self._relay(Relayed(transfer, source), now)
+                self._relay(Relayed(transfer, source))
                 self._wake(now)
             else:
                 self.wasted.append((source, "", "a transfer with a bad signature"))

@@ -52,15 +52,14 @@ class Submission(Struct):
 class Relayed(Struct):
     """A transfer that other servers have.
 
-    `here` if a stranger showed it first to us. Such a one never waits and is kept only if it
-    is taken: anybody can sign transfers of what isn't theirs.
+    `here` if a stranger showed it first to us. Such a one isn't `named` by anybody we trust
+    and is kept only if it is taken: anybody can sign transfers of what isn't theirs.
     """
 
     transfer: Transfer
     source: int | None
     here: bool = False
-    waits: bool = True
-    until: float | None = None
+    named: bool = True
 
 
 class FeedWork(Struct):

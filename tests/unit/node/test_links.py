@@ -611,16 +611,17 @@ def test_what_a_wallet_brings_goes_also_to_who_does_not_follow(played):
     assert requests(one.read() + two.read(), "transfer") == []
 
 
-def test_one_server_cannot_take_all_the_room_of_what_waits():
-    net, server, (liar, honest) = alone_with(2, limits=Limits(pending_max=8))
-    pending = server.node.rounds.pending
-    bodies = [sign(DAN, CAT, f"a-{n} 9") for n in range(1, 20)]
+def test_attack_bodies_that_come_too_early_take_no_room_and_no_work():
+    """A liar sends what can't be judged, for somebody else's many billots to wake."""
+    _, server, (liar, honest) = alone_with(2)
+    rows = [f"a-{n}" for n in range(1, 257)]
+    bodies = [sign(DAN, CAT, *(f"{billot} {9 + n}" for billot in rows)) for n in range(8)]
     liar.feed(row(1, bodies[0]), bodies=bodies)
-    assert len(pending) == 2
-    honest.feed(row(1, FIRST), bodies=[sign(DAN, CAT, "a-90 9")])
-    assert len(pending) == 3
-    net.run(6)
-    assert len(pending) == 0
+    assert len(server.node.rounds.pending) == 0
+    moved = sign(MINT, ANN, *(f"{billot} 1" for billot in rows))
+    honest.feed(row(1, moved), bodies=[moved])
+    assert server.shows("a-256") == (1, ANN.owner, "settled")
+    assert len(server.node.rounds.pending) == 0
 
 
 def test_what_waits_for_a_move_before_it_is_taken_after_it(played):

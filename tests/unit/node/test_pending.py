@@ -12,8 +12,8 @@ def pending():
     return Pending(100)
 
 
-def add(pending, item, *rows, conn=1, conn_max=10, claims=True, until=5.0):
-    return pending.add(item, rows or (ROW,), until, conn=conn, conn_max=conn_max, claims=claims)
+def add(pending, item, *rows, conn=1, conn_max=10, until=5.0):
+    return pending.add(item, rows or (ROW,), until, conn=conn, conn_max=conn_max)
 
 
 def test_woken_by_any_of_its_billots_once(pending):
@@ -54,7 +54,6 @@ def test_bounded_in_all():
 def test_bounded_per_connection(pending):
     assert [add(pending, n, (f"a-{n}", 1), conn_max=2) for n in (1, 2, 3)] == [True, True, False]
     assert add(pending, 3, ("a-3", 1), conn=2, conn_max=2)
-    assert add(pending, 4, ("a-4", 1), conn=None, conn_max=0)
     pending.wake("a-1")
     assert add(pending, 5, ("a-5", 1), conn_max=2)
 
@@ -68,19 +67,11 @@ def test_one_wallets_transfer_per_id_and_seq(pending):
     assert add(pending, "y", ROW, conn=2)
 
 
-def test_relayed_ones_claim_nothing(pending):
-    assert add(pending, "x", claims=False)
-    assert add(pending, "y", claims=False, conn=2)
-    assert add(pending, "z", conn=3)
-    assert pending.wake("a-1") == ["x", "y", "z"]
-
-
 def test_a_wallets_ends_with_its_connection(pending):
     add(pending, "wallet")
-    add(pending, "relayed", claims=False)
     add(pending, "other", OTHER, conn=2)
     pending.closed(1)
     pending.closed(77)
-    assert pending.wake("a-1") == ["relayed"]
+    assert pending.wake("a-1") == []
     assert pending.wake("a-2") == ["other"]
     assert add(pending, "again")
