@@ -26,10 +26,10 @@ class Billots:
         after: str | None = None
         while True:
             page = store.owned(owner, after, _PAGE)
-            owned._billots.update(billot for billot, _ in page)
-            if len(page) < _PAGE:
+            owned._billots.update(billot for billot, _ in page.rows)
+            after = page.after
+            if after is None:
                 break
-            after = page[-1][0]
         allocated = list(owned.network.allocated_to(owner))
         for billot, moved in zip(allocated, store.moved(allocated), strict=True):
             if moved is None:

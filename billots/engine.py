@@ -50,7 +50,7 @@ class Engine:
                 if node.has_work or node.flush_due:
                     await self._round()
                 if not self._stopping:
-                    node.pump()
+                    node.pump(loop.time())
                 round_over()
                 if node.lagging:
                     await asyncio.sleep(0)  # let others in between two pages

@@ -174,7 +174,7 @@ class Journal:
         for number, line in enumerate(lines[1:], start=2):
             try:
                 self._apply(_decoder.decode(line))
-            except (msgspec.DecodeError, ValueError, KeyError):
+            except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
                 raise self._unusable(f"is damaged in line {number}") from None
         if tail:  # a crash in the middle of an append: it was not on disk, so it was not sent
             self._cut(len(whole) + 1)

@@ -26,7 +26,7 @@ from billots.messages import Accepted, SendTransfer
 from billots.network import ROWS_MAX, check_owner_id, split_billot_id
 from billots.outcomes import Sent
 from billots.poll import Poll
-from billots.quorum import Verdict
+from billots.quorum import liars_max
 from billots.refusals import in_our_words, refusal
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
@@ -83,18 +83,19 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
 
 
 def _holding(poll: Poll, billot: str) -> Holding:
-    """A billot's holding: the quorum's, else the server's own word, else the newest of any."""
-    tally = poll.tally(billot)
-    if tally.verdict in (Verdict.OWNER, Verdict.NO_OWNER) and tally.holding is not None:
+    """A billot's holding: the quorum's, else what most that answer say, if not all may lie.
+
+    Nothing is signed on a liar's word: a transfer for a seq that is still to come would be
+    good when that seq comes.
+    """
+    tally, circle = poll.tally(billot), poll.circle
+    most = 2 * tally.votes > len(poll.votes[billot])
+    if tally.holding is not None and most and tally.votes > liars_max(circle.n):
         return tally.holding
-    circle = poll.circle
-    if circle.server is not None and billot in poll.said[circle.server]:
-        return poll.said[circle.server][billot]
-    votes = poll.votes[billot].values()
-    if votes:
-        return max(votes, key=lambda holding: holding.seq)
-    circle.require_one()
-    raise _worst(circle)
+    if not poll.votes[billot]:
+        circle.require_one()
+        raise _worst(circle)
+    raise refusal("not_settled", billot)
 
 
 def _worst(circle: Circle) -> BillotsError:

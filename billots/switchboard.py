@@ -128,7 +128,8 @@ class Switchboard:
                 continue
             self._drop(wire)
             return True
-        strangers = [wire for wire in followers if not self._is_peer(wire)]
+        peers = self._peers(followers)
+        strangers = [wire for wire in followers if wire not in peers]
         if strangers:
             self._drop(strangers[0])
         return bool(strangers)
@@ -189,10 +190,18 @@ class Switchboard:
         peer = self.node.connections.get(wire.id)
         return peer is not None and peer.follows
 
-    def _is_peer(self, wire: Wire) -> bool:
-        peer = self.node.connections.get(wire.id)
-        follower = peer.subscriber if peer is not None else None
-        return follower is not None and follower.me in self.node.trust.keys
+    def _peers(self, wires: list[IncomingWire]) -> list[IncomingWire]:
+        """For each trusted key the oldest of those who say that it is theirs.
+
+        Anybody may say so: that keeps one place, not all of them.
+        """
+        found: dict[str, IncomingWire] = {}
+        for wire in sorted(wires, key=lambda wire: wire.id):
+            peer = self.node.connections.get(wire.id)
+            me = peer.subscriber.me if peer is not None and peer.subscriber else None
+            if me in self.node.trust.keys:
+                found.setdefault(me, wire)
+        return list(found.values())
 
     def _is_stalled(self, wire: Wire) -> bool:
         """Whether nothing more is to be read for now.

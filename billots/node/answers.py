@@ -94,10 +94,10 @@ class Answers:
             raise Malformed(INVALID_PARAMS, "not a cursor of this server")
         if phase == "m":
             page = self._ledger.store.owned(params.owner, place or None, limit)
-            listed = self._listed(page, params.owner)
-            if len(page) == limit:
-                return Listed(listed, [], f"m:{page[-1][0]}")
-            unmoved, cursor = self._unmoved(params.owner, None, limit - len(page))
+            listed = self._listed(page.rows, params.owner)
+            if page.after is not None:
+                return Listed(listed, [], f"m:{page.after}")
+            unmoved, cursor = self._unmoved(params.owner, None, limit - len(page.rows))
             return Listed(listed, unmoved, cursor)
         unmoved, cursor = self._unmoved(params.owner, place or None, limit)
         return Listed([], unmoved, cursor)

@@ -134,6 +134,12 @@ class Feeds:
         if transfer_id not in self.wanted:
             self._want(voter, TransferRow(ballot.lsn, transfer_id, (billot,)), now)
 
+    def is_open(self, transfer: Transfer) -> bool:
+        """Whether a transfer that was taken here isn't settled yet."""
+        billot, seq = transfer.billots[0]
+        present = self._ledger.present(billot)
+        return present.seq == seq and present.status is not Status.SETTLED
+
     # -- bodies -------------------------------------------------------------------------------
 
     def body(self, transfer_id: str) -> Transfer | None:

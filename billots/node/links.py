@@ -31,6 +31,8 @@ from billots.messages import (
 )
 from billots.network import shown
 from billots.node.peers import Link
+from billots.node.remembered import Remembered
+from billots.node.reminders import Reminders
 from billots.node.work import BodiesWork, FeedWork, PairWork
 from billots.statement import Statement
 from billots.transfer import Transfer
@@ -55,9 +57,8 @@ class Links:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._links: dict[int, Link] = {}
-        self._noted: dict[str, int] = {}
-        self._known: dict[str, bytes] = {}
-        self._new_known: list[str] = []
+        self.remembered = Remembered(node.ledger, node.rounds.feeds)
+        self.reminders = Reminders()
         self._foreign: set[int] = set()
         self._changed: set[tuple[int, str]] = set()
         self._next_call = 1
@@ -167,7 +168,7 @@ class Links:
     def _notified(self, link: Link, method: str, params: msgspec.Raw) -> None:
         if method == "feed" and link.key is not None:
             self._feed(link, msgspec.json.decode(params, type=FeedBatch))
-        elif method == "conflict":
+        elif method == "conflict" and link.key is not None:
             pair = msgspec.json.decode(params, type=Pair)
             if self._sound(pair.first) and self._sound(pair.second):
                 self._node.rounds.add(PairWork(None, link.id, pair.first, pair.second))
@@ -199,7 +200,7 @@ class Links:
         if not statement.answers(node.network.id, link.nonce, (self._any_billot,)):
             self.misbehaved(link.id, "a statement that proves no key")
             return
-        known = entry.host.key or self._remembered(link.index)
+        known = entry.host.key or self.remembered.key(entry.host)
         if known is not None and known != key:
             if (link.index, key) not in self._changed:  # once, not at every redial
                 self._changed.add((link.index, key))
@@ -212,25 +213,30 @@ class Links:
                 )
             node.hangups.add(link.id)
             return
+        before = (node.trust.n, node.trust.keys)
         replaced = node.trust.learn(link.index, key)
         if replaced is not None:
             node.rounds.feeds.forget(replaced)
+        if before != (
+            node.trust.n,
+            node.trust.keys,
+        ):  # who only hangs up and comes back costs little
+            node.rounds.recount()
         if entry.own:
             log.info("%s is this server itself", place)
             node.hangups.add(link.id)
         else:
             link.key = key
-            self._remember(link.index, key)
-            since = Cursor(key, self._cursor(key))
+            self.remembered.learn(entry.host, key)
+            since = Cursor(key, self.remembered.cursor(key))
             self._call(link, "subscribe", Subscribe(since, node.key.public_hex))
-        node.rounds.recount()
 
     def _subscribed(self, link: Link, subscribed: Subscribed) -> None:
         link.up = True
         log.info(
             "following %s from lsn %d to %d",
             self._place(link),
-            self._cursor(link.key or ""),
+            self.remembered.cursor(link.key or ""),
             subscribed.lsn,
         )
         if self._node.settings.port:
@@ -286,53 +292,28 @@ class Links:
         for named in given_up:
             feeds.give_up(named)
 
-    def submit(self, transfer: Transfer, followers: set[str | None]) -> None:
-        """Send a transfer that a wallet brought to those trusted servers that don't follow us."""
+    def submit(self, transfer: Transfer, followers: set[str | None], now: float) -> None:
+        """Send a transfer that a wallet brought to those trusted servers that don't follow us.
+
+        Anybody may say that he is one who does, and a burst may be more than a link takes. So
+        while it isn't settled, it is sent again to whoever has not voted on it.
+        """
         for link in self._links.values():
             if link.up and link.key not in followers and len(link.calls) < _CALLS_MAX:
                 self._call(link, "transfer", SendTransfer.of(transfer))
+        if self._node.trust.n > 1:
+            self.reminders.add(transfer, now)
 
-    # -- what is kept -------------------------------------------------------------------------
+    def remind(self, now: float) -> None:
+        """Send what is overdue to those who have not voted on it."""
+        for transfer in self.reminders.due(now):
+            if self._node.rounds.feeds.is_open(transfer):
+                self._remind(transfer)
+                self.reminders.add(transfer, now)
 
-    def newest(self, key: str) -> FeedBatch | None:
-        """The newest feed batch that we have of a server."""
-        newest = self._node.rounds.feeds.newest
-        if key not in newest:
-            kept = self._node.ledger.store.meta(f"newest/{key}")
-            if kept is not None:
-                newest[key] = msgspec.json.decode(kept, type=FeedBatch)
-        return newest.get(key)
-
-    def _cursor(self, key: str) -> int:
-        kept = self._node.ledger.store.meta(f"cursor/{key}")
-        return max(int(kept or b"0"), self._node.rounds.feeds.votes.newest(key))
-
-    def note_cursors(self) -> None:
-        """Write down how far each feed is dealt with, beside what it settled; and new keys.
-
-        Only in a round: the batch must not change while it is on its way to disk.
-        """
-        names, self._new_known = self._new_known, []
-        for name in names:
-            self._node.ledger.put_meta(name, self._known[name])
-        for key, batch in self._node.rounds.feeds.newest.items():
-            cursor = self._node.rounds.feeds.votes.cursor(key)
-            if cursor > self._noted.get(key, 0):
-                self._noted[key] = cursor
-                self._node.ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
-                self._node.ledger.put_meta(f"newest/{key}", msgspec.json.encode(batch))
-
-    def _remembered(self, index: int) -> str | None:
-        host = self._node.trust.entries[index].host
-        if host.loopback:
-            return None
-        name = f"known/{host.place}"
-        kept = self._known.get(name) or self._node.ledger.store.meta(name)
-        return None if kept is None else kept.decode()
-
-    def _remember(self, index: int, key: str) -> None:
-        host = self._node.trust.entries[index].host
-        if not host.loopback and host.key is None and self._remembered(index) is None:
-            name = f"known/{host.place}"
-            self._known[name] = key.encode()
-            self._new_known.append(name)
+    def _remind(self, transfer: Transfer) -> None:
+        votes, (billot, seq) = self._node.rounds.feeds.votes, transfer.billots[0]
+        for link in self._links.values():
+            voted = link.key is not None and votes.has(link.key, billot, seq)
+            if link.up and not voted and len(link.calls) < _CALLS_MAX:
+                self._call(link, "transfer", SendTransfer.of(transfer))

@@ -31,6 +31,7 @@ from billots.node.work import Check, Submission
 from billots.statement import Statement, new_nonce
 from billots.store.interface import Batch, Store
 
+_BATCHES_STEP = 4
 _FLUSH_S = 1.0
 """How long settled marks may wait for a batch to ride along with."""
 _AT_ONCE = 0.0
@@ -68,6 +69,7 @@ class Node:
         self.answers = Answers(network, self.ledger, key, limits)
         self.hosts = Hosts(settings.trusted, limits.hosts_max)
         self.connections: dict[int, Connection] = {}
+        self._batching: dict[int, Connection] = {}
         self.subscriptions = Subscriptions(self)
         self.links = Links(self)
         # What the driver is to do:
@@ -100,6 +102,7 @@ class Node:
         self.hangups.discard(conn)
         if connection is not None:
             self.subscriptions.closed(connection)
+            self._batching.pop(conn, None)
 
     def blocked(self, conn: int, *, blocked: bool) -> None:
         """The other side stopped reading what we send, or reads again."""
@@ -112,7 +115,7 @@ class Node:
         """Whether nothing more is to be read from a connection for now."""
         connection = self.connections.get(conn)
         if connection is not None:
-            return connection.in_flight >= self.limits.in_flight_max
+            return bool(connection.batch) or connection.in_flight >= self.limits.in_flight_max
         return self.links.busy(conn)
 
     def received(self, conn: int, frames: Sequence[bytes], now: float) -> None:
@@ -123,6 +126,8 @@ class Node:
             return
         for frame in frames:
             self._requests.frame(connection, frame, now)
+        if connection.batch:
+            self._batching[conn] = connection
 
     def too_large(self, conn: int) -> None:
         """A line over the limit came: the one error after which a connection can't go on."""
@@ -155,7 +160,7 @@ class Node:
     def judge(self, results: Sequence[bool], now: float) -> Batch | None:
         """Judge the round. Returns what must be on disk before `committed` may be called."""
         self.rounds.judge(results, now)
-        self.links.note_cursors()
+        self.links.remembered.note()
         if self.ledger.urgent or (self._flush_at is not None and now >= self._flush_at):
             self._flush_at = None
             return self.ledger.batch()
@@ -168,7 +173,7 @@ class Node:
         rounds, subscriptions = self.rounds, self.subscriptions
         entries = self.ledger.committed() if written else []
         for entry in entries:
-            subscriptions.add(entry, rounds.sources.get(entry.lsn))
+            subscriptions.add(entry, rounds.sources.get(entry.lsn), now)
         rounds.sources.clear()
         decided, rounds.decided = rounds.decided, []
         for work, decision in decided:
@@ -206,14 +211,19 @@ class Node:
             statement = statement.sign(self.key, work.nonce)
         self._requests.result(reply, Accepted(True, work.transfer.id, statement))
 
-    def pump(self) -> None:
-        """Go on with those who lag behind our feed and can take more."""
-        self.subscriptions.pump_all()
+    def pump(self, now: float) -> None:
+        """Go on with long batches, and with those who lag behind our feed and can take more."""
+        for connection in list(self._batching.values())[:_BATCHES_STEP]:
+            del self._batching[connection.id]
+            self._requests.go_on(connection, now)
+            if connection.batch:
+                self._batching[connection.id] = connection  # behind the others
+        self.subscriptions.pump_some()
 
     @property
     def lagging(self) -> bool:
         """Whether `pump` has something to do."""
-        return self.subscriptions.lagging
+        return bool(self._batching) or self.subscriptions.lagging
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -225,6 +235,7 @@ class Node:
             self.rounds.feeds.wanted.next_at,
             self.rounds.pending.next_at,
             self._flush_at,
+            self.links.reminders.next_at,
             _AT_ONCE if self.lagging else None,
         )
         return min((at for at in times if at is not None), default=None)
@@ -238,9 +249,10 @@ class Node:
         """Time has passed. A round may be due afterwards (`has_work`, `flush_due`)."""
         self.rounds.expire(now)
         self.links.fetch(now)
+        self.links.remind(now)
         self.subscriptions.feed(now)
 
     def stopping(self) -> Batch | None:
         """The last batch: marks that nothing carried to disk yet."""
-        self.links.note_cursors()
+        self.links.remembered.note()
         return self.ledger.batch() if self.ledger.dirty else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+
+from billots.node.reply import BatchReply
 
 
 @dataclass(slots=True)
@@ -26,6 +29,8 @@ class Connection:
     subscriber: Subscriber | None = None
     owner: str | None = None
     """It wants to hear of transfers to this owner."""
+    batch: deque[tuple[bytes, BatchReply]] = field(default_factory=deque)
+    """Requests of its batch that have not had their turn."""
 
     @property
     def follows(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Raw
+
 from billots.errors import BillotIdError, InputError
 from billots.host import Host
 from billots.jsonrpc import (
@@ -34,13 +36,16 @@ from billots.messages import (
 )
 from billots.node.answers import Refused
 from billots.node.peers import Connection
-from billots.node.work import BatchReply, PairWork, Reply, Submission
+from billots.node.reply import BatchReply, Reply
+from billots.node.work import PairWork, Submission
 from billots.transfer import Transfer
 
 if TYPE_CHECKING:
     from billots.node.node import Node
 
 _NO_ID = b""
+_BATCH_STEP = 4
+"""Requests of a batch at a time: each may take a few milliseconds."""
 _LATER: Final = object()
 """What a method returns whose answer comes with a round, or has gone out."""
 
@@ -74,14 +79,23 @@ class Requests:
         batch = is_batch(frame)
         try:
             check_text(frame, limits.depth_max + (2 if batch else 1))
-            requests = split_batch(frame, limits.batch_max) if batch else [frame]
+            requests = split_batch(frame, limits.batch_max) if batch else [Raw(frame)]
         except Malformed as error:
             self._node.send(connection.id, error_answer(error.request_id, error.code, str(error)))
             return
-        gather = BatchReply(len(requests)) if batch else None
         connection.in_flight += len(requests)
-        for request in requests:
-            self._request(connection, bytes(request), gather, now)
+        if batch:
+            gather = BatchReply(len(requests))
+            connection.batch.extend((bytes(request), gather) for request in requests)
+            self.go_on(connection, now)
+        else:
+            self._request(connection, frame, None, now)
+
+    def go_on(self, connection: Connection, now: float) -> None:
+        """Some more of a connection's batch: others get their turn in between."""
+        for _ in range(min(_BATCH_STEP, len(connection.batch))):
+            request, gather = connection.batch.popleft()
+            self._request(connection, request, gather, now)
 
     def _request(
         self, connection: Connection, frame: bytes, gather: BatchReply | None, now: float
@@ -190,7 +204,7 @@ class Requests:
         yours = None
         if params.me is not None:
             node.redial.update(node.links.down_with(params.me))
-            yours = node.links.newest(params.me)
+            yours = node.links.remembered.newest(params.me)
         self.result(reply, Subscribed(node.outfeed.position, yours))
         node.subscriptions.pump(connection)
         return _LATER

@@ -17,6 +17,7 @@ from billots.limits import Limits
 from billots.messages import Pair
 from billots.node.feeds import Feeds
 from billots.node.pending import Pending
+from billots.node.reply import Reply
 from billots.node.trust import Trust
 from billots.node.verdicts import (
     DEALT_WITH,
@@ -34,7 +35,6 @@ from billots.node.work import (
     FeedWork,
     PairWork,
     Relayed,
-    Reply,
     Submission,
     Work,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from billots.jsonrpc import notification
@@ -14,6 +15,7 @@ from billots.store.interface import NewEntry
 if TYPE_CHECKING:
     from billots.node.node import Node
 
+_PAGES_STEP = 4
 _PAGE_ROWS = 256
 
 
@@ -65,7 +67,7 @@ class Subscriptions:
 
     # -- what is new --------------------------------------------------------------------------
 
-    def add(self, entry: NewEntry, source: int | None) -> None:
+    def add(self, entry: NewEntry, source: int | None, now: float) -> None:
         """An entry is on disk: its row goes with the next batch; watchers hear of it now.
 
         A trusted server that doesn't follow us is sent what a wallet brought here.
@@ -79,7 +81,7 @@ class Subscriptions:
                 self._node.send(conn, message)
         if entry.here:
             followers = {c.subscriber.me for c in self._subscribers.values() if c.subscriber}
-            self._node.links.submit(transfer, followers)
+            self._node.links.submit(transfer, followers, now)
 
     def spread(self, message: bytes, source: int | None) -> None:
         """A notification for all subscribers but the one from whom it came."""
@@ -128,14 +130,22 @@ class Subscriptions:
             self._node.send(connection.id, signed.frame())
             subscriber.cursor = signed.last
 
-    def pump_all(self) -> None:
-        """Go on with those who lag and can take more."""
-        for connection in self._subscribers.values():
+    def pump_some(self) -> None:
+        """Go on with a few of those who lag and can take more; the others come next."""
+        position = self.outfeed.position
+        lagging = (
+            c
+            for c in self._subscribers.values()
+            if c.subscriber is not None and not c.blocked and c.subscriber.cursor < position
+        )
+        for connection in list(islice(lagging, _PAGES_STEP)):
             self.pump(connection)
+            del self._subscribers[connection.id]
+            self._subscribers[connection.id] = connection
 
     @property
     def lagging(self) -> bool:
-        """Whether `pump_all` has something to do."""
+        """Whether `pump_some` has something to do."""
         position = self.outfeed.position
         return any(
             c.subscriber is not None and not c.blocked and c.subscriber.cursor < position

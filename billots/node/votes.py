@@ -82,6 +82,10 @@ class Votes:
         if not by_seq:
             del self._ballots[billot]
 
+    def has(self, voter: str, billot: str, seq: int) -> bool:
+        """Whether this voter has a vote at (id, seq)."""
+        return voter in self._ballots.get(billot, {}).get(seq, {})
+
     def equal(self, billot: str, seq: int, vote: Vote) -> int:
         """How many voters gave just this vote."""
         ballots = self._ballots.get(billot, {}).get(seq, {})

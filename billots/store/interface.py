@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from billots.holding import Status, Vote
 from billots.transfer import Transfer
+
+ROWS_READ_MAX = 1024
+"""Rows of entries that one page reads, give or take one entry: each costs a look-up."""
 
 
 class Moved(Struct, frozen=True, gc=False):
@@ -68,6 +72,17 @@ class Entry(Struct, frozen=True):
     def whole(self) -> bool:
         """Whether all rows of the transfer are live in it."""
         return len(self.live) == len(self.transfer.billots)
+
+
+class OwnedPage(NamedTuple):
+    """A page of an owner's billots. `after` asks for the next one; None at the end.
+
+    A page may be short, or empty, and have a next one: what a page looks at is bounded, and an
+    index that knows only part of an owner id makes it look at others' billots too.
+    """
+
+    rows: list[tuple[str, Moved]]
+    after: str | None
 
 
 class Batch(Struct):
@@ -122,7 +137,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def owned(self, owner: str, after: str | None, limit: int) -> list[tuple[str, Moved]]:
+    def owned(self, owner: str, after: str | None, limit: int) -> OwnedPage:
         """Moved billots of an owner, by (prefix, number), those after the billot `after`."""
 
     @abstractmethod
@@ -130,8 +145,11 @@ class Store(ABC):
         """Numbers of this prefix that have moved, from `first` on, rising."""
 
     @abstractmethod
-    def entries(self, after_lsn: int, limit: int) -> list[Entry]:
-        """Entries in order of lsn, those after `after_lsn`."""
+    def entries(self, after_lsn: int, limit: int, rows_max: int = ROWS_READ_MAX) -> list[Entry]:
+        """Entries in order of lsn, those after `after_lsn`; at least one if there is one.
+
+        At most `limit`, and no more once their transfers have `rows_max` rows together.
+        """
 
     @abstractmethod
     def entry(self, lsn: int) -> Entry | None:

@@ -11,7 +11,14 @@ from typing import Protocol, Self
 from billots.errors import StoreDamaged, StoreFailed, StoreForeign
 from billots.holding import Status
 from billots.network import Network
-from billots.store.interface import Batch, Entry, Moved, Store
+from billots.store.interface import (
+    ROWS_READ_MAX,
+    Batch,
+    Entry,
+    Moved,
+    OwnedPage,
+    Store,
+)
 from billots.store.plan import plan
 from billots.store.records import (
     FORMAT,
@@ -36,6 +43,9 @@ from billots.transfer import Transfer
 
 _END = b"\xff"
 """Above all that may follow in a key: letters, and lsns below 2**63."""
+
+_LOOK_MAX = 2048
+"""Index entries that a page of an owner's billots looks at."""
 
 _Get = Callable[[bytes], bytes | None]
 
@@ -128,23 +138,24 @@ class KeyValueStore(Store):
             values = [get(b"b" + billot_key(billot)) for billot in billots]
             return [v if v is None else _moved(v, get, seen) for v in values]
 
-    def owned(self, owner: str, after: str | None, limit: int) -> list[tuple[str, Moved]]:
+    def owned(self, owner: str, after: str | None, limit: int) -> OwnedPage:
         prefix = owner_prefix(owner)
         seen: dict[int, tuple[str, str]] = {}
         found: list[tuple[str, Moved]] = []
-        if limit <= 0:
-            return found
         with self._engine.view() as view:
-            for key, _ in view.scan(_after(prefix, after), prefix + _END):
+            last = after
+            scan = view.scan(_after(prefix, after), prefix + _END)
+            for looked_at, (key, _) in enumerate(scan):
+                if len(found) >= limit or looked_at == _LOOK_MAX:
+                    return OwnedPage(found, last)
+                last = read_billot(key, 1 + SHORT)[0]
                 value = view.get(b"b" + key[1 + SHORT :])
                 if value is None:
                     raise damaged("billot of an owner")
                 moved = _moved(value, view.get, seen)
                 if moved.owner == owner:  # the key has only the first bytes of it
-                    found.append((read_billot(key, 1 + SHORT)[0], moved))
-                    if len(found) == limit:
-                        break
-        return found
+                    found.append((last, moved))
+        return OwnedPage(found, None)
 
     def numbers_moved(self, prefix: str, first: int, limit: int) -> list[int]:
         start, stop = b"b" + billot_key(f"{prefix}{first}"), b"b" + prefix.encode() + _END
@@ -153,14 +164,15 @@ class KeyValueStore(Store):
             scan = view.scan(start, stop)
             return [int.from_bytes(key[skip:], "big") for key in _keys(scan, limit)]
 
-    def entries(self, after_lsn: int, limit: int) -> list[Entry]:
+    def entries(self, after_lsn: int, limit: int, rows_max: int = ROWS_READ_MAX) -> list[Entry]:
         found: list[Entry] = []
         if limit <= 0:
             return found
         with self._engine.view() as view:
             for key, value in view.scan(entry_key(after_lsn + 1), b"f" + _END):
                 found.append(self._entry(key_lsn(key), value, view.get))
-                if len(found) == limit:
+                rows_max -= len(found[-1].transfer.billots)
+                if len(found) == limit or rows_max <= 0:
                     break
         return found
 

@@ -183,7 +183,7 @@ def test_a_restart_reads_on_where_it_was(tmp_path):
             await servers.linked()
             cursors = [wire.subscriber for wire in feeder.node.connections.values()]
             assert [c.me for c in cursors if c is not None] == [again.key]
-            assert again.node.links._cursor(feeder.key) == len(billots)
+            assert again.node.links.remembered.cursor(feeder.key) == len(billots)
             async with await connect(again.address) as client:
                 changes = await client.call("changes", Changes(), ChangeList)
             assert len(changes.changes) == len(billots)

@@ -1016,13 +1016,37 @@ def test_the_server_need_not_be_trusted_and_has_no_vote(tmp_path):
     run(scenario())
 
 
-def test_without_a_quorum_the_servers_own_word_is_signed_for(tmp_path):
+def test_without_a_quorum_what_most_say_is_signed_for(tmp_path):
     async def scenario():
-        async with running(2) as (server, other):
-            server.own("a-1", 2, USER2.owner, USER1.owner)
-            other.own("a-1", 8, USER2.owner, USER1.owner)
-            mine = wallet(tmp_path, [server, other], timeout_s=0.5)
+        async with running(2) as servers:
+            for server in servers:
+                server.own("a-1", 2, USER2.owner, USER1.owner)
+            hosts = [*(server.host for server in servers), await dead_host(), await dead_host()]
+            mine = wallet(tmp_path, trusted=hosts, timeout_s=0.5)
             assert (await mine.transfer("a-1", USER2.owner)).transfer.billots == (("a-1", 3),)
+
+    run(scenario())
+
+
+def test_attack_a_liar_does_not_have_a_seq_signed_that_is_still_to_come(tmp_path):
+    """Signed now, it would take the billot away whenever it is back at that seq."""
+
+    async def scenario():
+        async with running(3) as (liar, *honest):
+            liar.own("a-1", 6, USER2.owner, USER1.owner)
+            for server in honest:
+                server.own("a-1", 4, USER2.owner, USER1.owner)
+            down = await dead_host()
+            hosts = [liar.host, *(server.host for server in honest), down]
+            mine = wallet(tmp_path, server=liar.host, trusted=hosts, timeout_s=0.5)
+            with contextlib.suppress(ProtocolError, Refused, Unreachable):
+                await mine.transfer("a-1", USER2.owner)
+            signed = [transfer for server in (liar, *honest) for transfer in server.transfers]
+            assert all(b'["a-1",7]' not in transfer for transfer in signed)
+            two = wallet(tmp_path, trusted=[liar.host, honest[0].host], timeout_s=0.5)
+            with pytest.raises(Refused) as caught:
+                await two.transfer("a-1", USER3.owner)
+            assert caught.value.name == "not_settled"
 
     run(scenario())
 

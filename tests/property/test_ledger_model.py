@@ -168,7 +168,7 @@ class LedgerModel(RuleBasedStateMachine):
     @invariant()
     def value_is_conserved_and_the_owner_index_is_a_full_scan(self):
         store = self.ledger.store
-        listed = {key.owner: store.owned(key.owner, None, 1000) for key in KEYS}
+        listed = {key.owner: store.owned(key.owner, None, 1000).rows for key in KEYS}
         scanned = {key.owner: [] for key in KEYS}
         for billot, moved in zip(BILLOTS, store.moved(BILLOTS), strict=True):
             if moved is not None:

@@ -137,9 +137,9 @@ class Stores(RuleBasedStateMachine):
                 assert store.transfer(entry.transfer.id) == entry.transfer
             for key in KEYS:
                 mine = [(b, self.now[b]) for b in ordered if self.now[b].owner == key.owner]
-                assert store.owned(key.owner, None, 1000) == mine
+                assert store.owned(key.owner, None, 1000).rows == mine
                 assert (
-                    store.owned(key.owner, "a-2", 2)
+                    store.owned(key.owner, "a-2", 2).rows
                     == [row for row in mine if split_billot_id(row[0]) > ("a-", 2)][:2]
                 )
             assert store.unsettled() == {lsn: m for lsn, m in sorted(marks.items()) if m}

@@ -30,8 +30,9 @@ ORDER = {
     "for scripts": "billot billots",
     "ledger": "ledger",
     "node": (
-        "node.costs node.peers node.trust node.votes node.wanted node.pending node.work "
-        "node.verdicts node.feeds node.rounds node.answers node.outfeed node.subscriptions "
+        "node.costs node.reply node.peers node.trust node.votes node.wanted node.pending node.work "
+        "node.verdicts node.feeds node.remembered node.reminders node.rounds node.answers "
+        "node.outfeed node.subscriptions "
         "node.requests node.links node.node node"
     ),
     "the wallet's files": "user_data journal known_servers",

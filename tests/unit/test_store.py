@@ -101,7 +101,7 @@ def dump(store):
         store.last_lsn,
         dict(zip(billots, moved, strict=True)),
         store.entries(0, 10_000),
-        [store.owned(key.owner, None, 10_000) for key in KEYS],
+        [store.owned(key.owner, None, 10_000).rows for key in KEYS],
         store.unsettled(),
         {billot: store.evidence(billot) for billot in store.evidence_billots(None, 10_000)},
     )
@@ -131,8 +131,8 @@ def test_a_transfer_is_found_in_every_way(place):
     moved = Moved(1, ANN.owner, BOB.owner, 7)
     assert store.last_lsn == 7
     assert store.moved(["b-1", "a-1", "a-2", "b-1"]) == [moved, None, moved, moved]
-    assert store.owned(BOB.owner, None, 9) == [("a-2", moved), ("b-1", moved)]
-    assert store.owned(ANN.owner, None, 9) == []
+    assert store.owned(BOB.owner, None, 9).rows == [("a-2", moved), ("b-1", moved)]
+    assert store.owned(ANN.owner, None, 9).rows == []
     kept = store.entry(7)
     assert (kept.lsn, kept.transfer, kept.live) == (7, transfer, ("a-2", "b-1"))
     assert (kept.whole, kept.adopted, kept.here) == (True, False, True)
@@ -154,7 +154,7 @@ def test_an_entry_gives_way_to_newer_ones(store):
     assert store.entry(1) is None
     assert store.transfer(first.id) is None
     assert [kept.lsn for kept in store.entries(0, 9)] == [2, 3]
-    assert store.owned(BOB.owner, None, 9) == []
+    assert store.owned(BOB.owner, None, 9).rows == []
     assert store.last_lsn == 3
 
 
@@ -172,7 +172,7 @@ def test_a_batch_may_hold_a_chain(store):
     assert store.moved(["a-1"]) == [Moved(3, CAT.owner, ANN.owner, 3)]
     assert [(kept.lsn, kept.live) for kept in store.entries(0, 9)] == [(1, ("b-1",)), (3, ("a-1",))]
     assert store.transfer(second.id) is None
-    assert [len(store.owned(key.owner, None, 9)) for key in KEYS] == [1, 1, 0, 0]
+    assert [len(store.owned(key.owner, None, 9).rows) for key in KEYS] == [1, 1, 0, 0]
 
 
 def test_a_batch_may_take_apart_one_old_entry(store):
@@ -203,13 +203,13 @@ def test_a_vote_may_be_changed_at_its_seq_by_adopting(store):
     commit(store, 2, settled, adopted=True)
     assert store.moved(["a-1"]) == [Moved(1, ANN.owner, CAT.owner, 2)]
     assert store.entry(1) is None
-    assert store.owned(BOB.owner, None, 9) == []
+    assert store.owned(BOB.owner, None, 9).rows == []
 
 
 def test_a_billot_may_go_to_its_owner(store):
     commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
     commit(store, 2, sign(BOB, BOB, ("a-1", 2)))
-    assert store.owned(BOB.owner, None, 9) == [("a-1", Moved(2, BOB.owner, BOB.owner, 2))]
+    assert store.owned(BOB.owner, None, 9).rows == [("a-1", Moved(2, BOB.owner, BOB.owner, 2))]
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,13 @@ def test_pages_of_an_owner_are_in_order_and_whole(store):
     expected = ["a-1", "a-300", "b-1", "k-50000000"]
     for limit in range(1, 6):
         pages, after = [], None
-        while page := store.owned(BOB.owner, after, limit):
+        while page := store.owned(BOB.owner, after, limit).rows:
             assert len(page) <= limit
             pages += [billot for billot, _ in page]
             after = pages[-1]
         assert pages == expected
-    assert [b for b, _ in store.owned(BOB.owner, "a-299", 9)] == expected[1:]
-    assert store.owned(BOB.owner, None, 0) == []
+    assert [b for b, _ in store.owned(BOB.owner, "a-299", 9).rows] == expected[1:]
+    assert store.owned(BOB.owner, None, 0).rows == []
 
 
 def test_owners_with_the_same_first_bytes_are_kept_apart(store):
@@ -297,9 +297,9 @@ def test_owners_with_the_same_first_bytes_are_kept_apart(store):
     for number in range(1, 7):
         to = BOB.owner if number % 2 else twin
         commit(store, number, Transfer.sign(TEST, ANN, to, [(f"a-{number}", 1)]))
-    assert [b for b, _ in store.owned(BOB.owner, None, 2)] == ["a-1", "a-3"]
-    assert [b for b, _ in store.owned(BOB.owner, "a-3", 2)] == ["a-5"]
-    assert [b for b, _ in store.owned(twin, None, 9)] == ["a-2", "a-4", "a-6"]
+    assert [b for b, _ in store.owned(BOB.owner, None, 2).rows] == ["a-1", "a-3"]
+    assert [b for b, _ in store.owned(BOB.owner, "a-3", 2).rows] == ["a-5"]
+    assert [b for b, _ in store.owned(twin, None, 9).rows] == ["a-2", "a-4", "a-6"]
 
 
 def test_transfer_ids_with_the_same_first_bytes_are_kept_apart(store):
@@ -365,7 +365,7 @@ def test_a_transfer_of_256_moves_as_one_and_apart(store):
     parts = [sign(BOB, CAT, *[(b, 2) for b, _ in rows[at : at + 64]]) for at in range(0, 256, 64)]
     store.commit(batch(*[entry(store, 2 + at, part) for at, part in enumerate(parts)]))
     assert [kept.lsn for kept in store.entries(0, 9)] == [2, 3, 4, 5]
-    assert len(store.owned(CAT.owner, None, 999)) == 256
+    assert len(store.owned(CAT.owner, None, 999).rows) == 256
 
 
 def test_another_network_is_refused(place):
@@ -719,7 +719,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path, folder):
     ("gone", "read"),
     [
         (b"f", lambda store: store.moved(["a-1"])),
-        (b"b", lambda store: store.owned(BOB.owner, None, 10)),
+        (b"b", lambda store: store.owned(BOB.owner, None, 10).rows),
         (b"f", lambda store: store.transfer(sign(ANN, BOB, ("a-1", 1)).id)),
     ],
 )
@@ -741,3 +741,30 @@ def test_a_store_of_another_version():
     memory.write({b"mformat": b"2"})
     with pytest.raises(StoreForeign, match="another version"):
         MemoryStore(TEST, memory)
+
+
+def many(store, to, transfers):
+    for lsn in range(1, transfers + 1):
+        rows = [(f"k-{256 * lsn + n}", 1) for n in range(256)]
+        transfer = Transfer.sign(TEST, ANN, to, rows)
+        entries = tuple(EntryRow(billot, seq, None) for billot, seq in transfer.billots)
+        store.commit(Batch([NewEntry(lsn, transfer, entries)], {}, {}, {}))
+
+
+def test_attack_an_owner_id_like_a_rich_ones_makes_no_endless_page(store):
+    """The index holds only the first bytes of an owner id, and anybody may pay to any id."""
+    many(store, BOB.owner, 9)
+    twin = BOB.owner[:16] + "0" * 112
+    page, pages = store.owned(twin, None, 10), 1
+    while page.after is not None:
+        assert page.rows == []
+        page, pages = store.owned(twin, page.after, 10), pages + 1
+    assert pages == 2
+    assert store.owned(BOB.owner, None, 5000).after is not None
+
+
+def test_a_page_of_entries_is_bounded_by_their_rows(store):
+    many(store, BOB.owner, 6)
+    assert [entry.lsn for entry in store.entries(0, 100, rows_max=300)] == [1, 2]
+    assert [entry.lsn for entry in store.entries(2, 100, rows_max=1)] == [3]
+    assert [entry.lsn for entry in store.entries(0, 100)] == [1, 2, 3, 4]

@@ -119,7 +119,7 @@ class Server:
         worked = node.has_work
         if worked or node.flush_due:
             self.end(self.begin())
-        node.pump()
+        node.pump(self.net.now)
         return self.flush() or worked
 
     def flush(self):
@@ -168,6 +168,8 @@ class Client:
 
     def step(self):
         self.server.step()
+        while self.server.node.lagging:
+            self.server.step()
         return self.read()
 
     def read(self):

@@ -680,3 +680,27 @@ def test_what_a_key_said_that_is_replaced_before_the_round_counts_for_nothing():
     again.reply(request, again.proof(request))
     server.step()
     assert server.shows("a-1") == (1, ANN.owner, "held")
+
+
+def test_attack_who_only_says_that_he_follows_stops_no_transfer():
+    """A trusts B, and B follows nobody. A stranger says at A that he is B."""
+    net = Net(2, trusted=[[1], []])
+    trusting, trusted = net.servers
+    net.link(trusting, trusted)
+    net.quiet()
+    trusting.client().ask("subscribe", {"me": trusted.key.public_hex})
+    submit(trusting, FIRST)
+    net.quiet()
+    assert trusted.shows("a-1") == (0, MINT.owner, "settled")
+    net.run(2)
+    assert trusted.shows("a-1") == trusting.shows("a-1") == (1, ANN.owner, "settled")
+    assert trusting.node.links.reminders.next_at is None
+
+
+def test_attack_who_hangs_up_and_comes_back_has_nothing_counted_again():
+    net, server, (one, _) = alone_with(2)
+    server.step()
+    assert not server.node.has_work
+    net.cut(server, one.conn)
+    Peer(net, server, 0, one.key)
+    assert not server.node.has_work

@@ -1,0 +1,65 @@
+"""What a node keeps of trusted servers: how far it read their feeds, and which keys they have."""
+
+from __future__ import annotations
+
+import msgspec
+
+from billots.feed import FeedBatch
+from billots.host import Host
+from billots.ledger import Ledger
+from billots.node.feeds import Feeds
+
+
+class Remembered:
+    """Small named values in the store, written with the batches of rounds."""
+
+    def __init__(self, ledger: Ledger, feeds: Feeds) -> None:
+        self._ledger = ledger
+        self._feeds = feeds
+        self._noted: dict[str, int] = {}
+        self._known: dict[str, bytes] = {}
+        self._new_known: list[str] = []
+
+    def newest(self, key: str) -> FeedBatch | None:
+        """The newest feed batch that we have of a server."""
+        newest = self._feeds.newest
+        if key not in newest:
+            kept = self._ledger.store.meta(f"newest/{key}")
+            if kept is not None:
+                newest[key] = msgspec.json.decode(kept, type=FeedBatch)
+        return newest.get(key)
+
+    def cursor(self, key: str) -> int:
+        """The lsn up to which a server's feed has been read."""
+        kept = self._ledger.store.meta(f"cursor/{key}")
+        return max(int(kept or b"0"), self._feeds.votes.newest(key))
+
+    def note(self) -> None:
+        """Write down how far each feed is dealt with, beside what it settled; and new keys.
+
+        Only in a round: the batch must not change while it is on its way to disk.
+        """
+        names, self._new_known = self._new_known, []
+        for name in names:
+            self._ledger.put_meta(name, self._known[name])
+        for key, batch in self._feeds.newest.items():
+            cursor = self._feeds.votes.cursor(key)
+            if cursor > self._noted.get(key, 0):
+                self._noted[key] = cursor
+                self._ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
+                self._ledger.put_meta(f"newest/{key}", msgspec.json.encode(batch))
+
+    def key(self, host: Host) -> str | None:
+        """The key that a host showed first; never of one on this machine."""
+        if host.loopback:
+            return None
+        name = f"known/{host.place}"
+        kept = self._known.get(name) or self._ledger.store.meta(name)
+        return None if kept is None else kept.decode()
+
+    def learn(self, host: Host, key: str) -> None:
+        """Remember the key of a host that is new, elsewhere and not pinned."""
+        if not host.loopback and host.key is None and self.key(host) is None:
+            name = f"known/{host.place}"
+            self._known[name] = key.encode()
+            self._new_known.append(name)
