@@ -52,8 +52,8 @@ class Engine:
                 if not self._stopping:
                     node.pump(loop.time())
                 round_over()
-                if node.lagging:
-                    await asyncio.sleep(0)  # let others in between two pages
+                if node.lagging or node.has_work:
+                    await asyncio.sleep(0)  # let others in between two pages or rounds
                     self._wake.set()
             await self._commit(node.stopping())
         except BaseException:

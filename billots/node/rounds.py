@@ -42,6 +42,8 @@ from billots.notifications import Notifications
 from billots.transfer import Transfer, conflict
 
 _NEVER = float("inf")
+_ROWS_MAX = 2048
+"""Rows that a round judges, give or take one item: some tens of milliseconds."""
 
 Decision = Refusal | list[tuple[str, Holding]]
 """A refusal, or the holdings that a transfer that passed comes to."""
@@ -93,7 +95,7 @@ class Rounds:
         State comes before signatures: what the ledger refuses whoever signed it is refused
         without a check, unless an earlier item of this round may change that.
         """
-        queue, self._queue = self._queue, []
+        queue = self._next_group()
         group: list[Work] = []
         checks: list[Check] = []
         claimed: set[str] = set()
@@ -124,6 +126,18 @@ class Rounds:
             group.append(work)
         self._group = group
         return checks
+
+    def _next_group(self) -> list[Work]:
+        """As much of the queue as one round takes; the rest has the next one."""
+        rows = 0
+        group: list[Work] = []
+        for work in self._queue:
+            group.append(work)
+            rows += work.row_count
+            if rows >= _ROWS_MAX:
+                break
+        del self._queue[: len(group)]
+        return group
 
     def _needs_check(self, work: Submission, claimed: set[str]) -> bool:
         """False if the submission could be refused at once; notes a signature known to hold."""

@@ -26,6 +26,11 @@ class Submission(Struct):
     until: float | None = None
     """How long it may wait, once it does."""
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge."""
+        return len(self.transfer.billots)
+
 
 class Relayed(Struct):
     """A transfer that other servers have.
@@ -50,12 +55,22 @@ class FeedWork(Struct):
     check: Check
     bodies: list[Transfer]
 
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge, at most."""
+        return len(self.rows) + sum(len(body.billots) for body in self.bodies)
+
 
 class BodiesWork(Struct):
     """Bodies that were fetched."""
 
     source: int
     bodies: list[Transfer]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge, at most."""
+        return sum(len(body.billots) for body in self.bodies)
 
 
 class PairWork(Struct):
@@ -65,6 +80,11 @@ class PairWork(Struct):
     source: int
     first: Transfer
     second: Transfer
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge, at most."""
+        return len(self.first.billots) + len(self.second.billots)
 
 
 Work = Submission | FeedWork | BodiesWork | PairWork

@@ -701,3 +701,17 @@ def test_state_comes_before_signatures(net, client):
     assert net[0].node.checks() == []
     client.send(call(1, "transfer", SendTransfer.of(sign(MINT, ANN, "a-1 1"))))
     assert net[0].node.checks() == []
+
+
+def test_attack_a_pile_of_large_transfers_is_judged_in_several_rounds(net, client):
+    """Refused ones too: each of them costs a look at all its rows."""
+    rows = [(f"a-{n}", 1) for n in range(1, 257)]
+    refused = call(1, "transfer", SendTransfer.of(sign(BOB, CAT, *rows)))
+    for _ in range(20):
+        client.send(refused)
+    rounds = 0
+    while net[0].node.has_work:
+        net[0].step()
+        rounds += 1
+    assert rounds > 2
+    assert [error(answer)[0] for answer in client.read()] == ["not_owner"] * 20
