@@ -195,7 +195,7 @@ class Requests:
             self._node.probes.append((connection.address, params))
         return self._hosts()
 
-    def _subscribe(self, connection: Connection, reply: Reply, params: Subscribe) -> object:
+    def _subscribe(self, connection: Connection, _reply: Reply, params: Subscribe) -> object:
         node = self._node
         if params.owner is not None:
             node.subscriptions.watch(connection, params.owner)
@@ -205,9 +205,7 @@ class Requests:
         if params.me is not None:
             node.redial.update(node.links.down_with(params.me))
             yours = node.links.remembered.newest(params.me)
-        self.result(reply, Subscribed(node.outfeed.position, yours))
-        node.subscriptions.pump(connection)
-        return _LATER
+        return Subscribed(node.outfeed.position, yours)
 
     def _transfer(self, _connection: Connection, reply: Reply, params: SendTransfer) -> object:
         transfer = params.transfer
