@@ -53,16 +53,13 @@ async def keep_link(board: Switchboard, index: int) -> None:
     """Dial a trusted server for ever, with back-off; its failures never leave this task."""
     limits, entry = board.limits, board.node.trust.entries[index]
     host, wait_s = entry.host, limits.dial_first_s
-    loop = asyncio.get_running_loop()
     redial = board.redial_event(index)
     told = False
     while not entry.own:
         redial.clear()
+        link = LinkWire(board, index)
         try:
-            async with asyncio.timeout(limits.dial_timeout_s):
-                _, link = await loop.create_connection(
-                    lambda: LinkWire(board, index), host.address, host.port
-                )
+            await _connect(link, host, limits.dial_timeout_s)
             await link.ended.wait()
             if link.was_up:
                 wait_s, told = limits.dial_first_s, False
@@ -74,6 +71,17 @@ async def keep_link(board: Switchboard, index: int) -> None:
         await asyncio.sleep(limits.dial_first_s * _spread())
         await _wait(redial, (wait_s - limits.dial_first_s) * _spread())
         wait_s = limits.dial_first_s if redial.is_set() else min(2 * wait_s, limits.dial_max_s)
+
+
+async def _connect(link: LinkWire, host: Host, timeout_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await loop.create_connection(lambda: link, host.address, host.port)
+    except BaseException:
+        # Ended just when it came up: uvloop closes the transport and doesn't tell the protocol.
+        link.board.detach(link)
+        raise
 
 
 def _spread() -> float:

@@ -143,7 +143,7 @@ class Wire(FrameProtocol):
         else:
             try:
                 transport.write_eof()
-            except OSError:  # it has just gone
+            except (OSError, RuntimeError):  # it has just gone
                 transport.abort()
             else:
                 transport.resume_reading()

@@ -391,3 +391,22 @@ def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_word(tmp_path, comma
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=20
     )
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"", -signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_stopped_just_when_a_link_comes_up(tmp_path):
+    """Uvloop closes such a transport and doesn't tell the protocol: it must not be used."""
+    for number in range(15):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        words = (
+            port,
+            "test",
+            "--prefix",
+            f"p{number}",
+            "--trusted",
+            f"localhost:{port}, localhost:1",
+        )
+        status, _, err = serving(tmp_path, *words)
+        assert (status, "Traceback" in err) == (0, False)
