@@ -292,17 +292,14 @@ class Rounds:
                 self._relay(Relayed(transfer, None))
 
     def expire(self, now: float) -> None:
-        """Refuse what has waited long enough. A relayed transfer may come again with votes."""
+        """Refuse what has waited long enough."""
         for item in self.pending.expired(now):
-            if isinstance(item, Submission):
-                outcomes = self.ledger.judge(item.transfer)
-                if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
-                    self.decided.append(
-                        (item, refusal(item.transfer, outcomes, self.ledger.present))
-                    )
-                else:  # another of its rows has changed meanwhile
-                    item.outcomes = None
-                    self.add(item)
+            outcomes = self.ledger.judge(item.transfer)
+            if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
+                self.decided.append((item, refusal(item.transfer, outcomes, self.ledger.present)))
+            else:  # another of its rows has changed meanwhile
+                item.outcomes = None
+                self.add(item)
 
     def abandon(self) -> list[Reply]:
         """Nothing can be decided any more: who waits for an answer."""

@@ -539,8 +539,11 @@ def test_attack_many_who_begin_at_0_are_served_a_few_at_a_time(net, client):
     followers = [server.client() for _ in range(20)]
     for follower in followers:
         follower.send(request(b"1", b"subscribe", b"{}"))
-    server.step()
+    served = []
     while server.node.lagging:
         server.step()
+        served.append(sum(len(follower.frames) == 2 for follower in followers))
+    assert served[0] < 20
+    assert served[-1] == 20
     for follower in followers:
         assert [m.get("method") for m in follower.read()] == [None, "feed"]
