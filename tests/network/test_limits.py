@@ -218,6 +218,29 @@ def test_attack_followers_without_end_do_not_push_out_a_trusted_server(tmp_path)
     run(main())
 
 
+def test_attack_who_all_claim_a_trusted_key_keep_one_place_not_all(tmp_path):
+    async def main():
+        limits = Limits(connections_max=8)
+        async with Mesh(tmp_path, 2, limits=limits) as servers:
+            a, b = await servers.start(0, 1)
+            await servers.linked()
+            claimants = []
+            for _ in range(7):  # with the true one the table is full
+                raw = await Raw.open(a.address)
+                raw.write(request(1, "subscribe", me=b.key))
+                await raw.line()
+                claimants.append(raw)
+            (billot,) = fresh()
+            await submit(a.address, signed(MINT, USER1, (billot, 1)))
+            await servers.settled(billot, 1, USER1)
+            assert a.node.links.up_count == b.node.links.up_count == 1
+            for raw in claimants:
+                async with raw:
+                    pass
+
+    run(main())
+
+
 def test_attack_more_connections_than_files_may_be_open_leave_the_store_its_own(tmp_path):
     async def main(process):
         silent = [await Raw.open(process.address) for _ in range(700)]
