@@ -14,6 +14,7 @@
     │   ├── StoreLocked                  another process has it open
     │   ├── StoreForeign                 it belongs to another network, or isn't ours at all
     │   ├── StoreDamaged                 it can't be read
+    │   ├── StoreOutdated                it is an old copy: others have newer votes under its key
     │   └── StoreFailed                  a write failed; whether it happened is unknown
     ├── ProtocolError                    a peer or server broke the protocol
     │   └── FrameTooLarge                a line over the limit
@@ -51,6 +52,7 @@ __all__ = [
     "StoreFailed",
     "StoreForeign",
     "StoreLocked",
+    "StoreOutdated",
     "Unreachable",
     "WrongNetwork",
 ]
@@ -106,6 +108,10 @@ class StoreForeign(StoreError):
 
 class StoreDamaged(StoreError):
     """The store can't be read: a checksum or a record is wrong."""
+
+
+class StoreOutdated(StoreError):
+    """The store is an old copy: its key signed votes that are not in it."""
 
 
 class StoreFailed(StoreError):

@@ -77,6 +77,8 @@ class Node:
         self.hangups: set[int] = set()
         self.redial: set[int] = set()
         self.probes: list[tuple[str, Announce]] = []
+        self.outdated = False
+        """Whether the store turned out to be an old copy: this node must end, its key with it."""
 
         self._requests = Requests(self)
         self._costs = Costs(limits.cost_per_address_max, limits.cost_decay_per_s)
