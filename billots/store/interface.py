@@ -90,21 +90,23 @@ class Batch(Struct):
 
     `unsettled[lsn]` is the whole set of that entry's billots that aren't settled, with their
     statuses, in place of what was there; empty means that all are settled. An empty value in
-    `meta` removes the name.
+    `meta` or `receipts` removes what was there: a receipt outlives its billot's next move until
+    somebody does.
     """
 
     entries: list[NewEntry]
     unsettled: dict[int, dict[str, Status]]
     evidence: dict[str, tuple[Transfer, Transfer]]
     meta: dict[str, bytes]
+    receipts: dict[str, bytes] = {}
 
     @classmethod
     def empty(cls) -> Batch:
         """A batch without changes."""
-        return cls([], {}, {}, {})
+        return cls([], {}, {}, {}, {})
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.unsettled or self.evidence or self.meta)
+        return bool(self.entries or self.unsettled or self.evidence or self.meta or self.receipts)
 
 
 class Store(ABC):
@@ -170,6 +172,15 @@ class Store(ABC):
     @abstractmethod
     def evidence_billots(self, after: str | None, limit: int) -> list[str]:
         """Billots for which a pair is kept, by (prefix, number)."""
+
+    @abstractmethod
+    def receipt(self, billot: str) -> bytes | None:
+        """What is kept as a billot's receipt; the store doesn't look into it."""
+
+    @property
+    @abstractmethod
+    def has_receipts(self) -> bool:
+        """Whether any receipt is kept."""
 
     @abstractmethod
     def meta(self, name: str) -> bytes | None:

@@ -216,6 +216,14 @@ class KeyValueStore(Store):
             scan = view.scan(_after(b"e", after), b"e" + _END)
             return [read_billot(key, 1)[0] for key in _keys(scan, limit)]
 
+    def receipt(self, billot: str) -> bytes | None:
+        return self._engine.get(b"r" + billot_key(billot))
+
+    @property
+    def has_receipts(self) -> bool:
+        with self._engine.view() as view:
+            return any(True for _ in view.scan(b"r", b"r" + _END))
+
     def meta(self, name: str) -> bytes | None:
         return self._engine.get(b"m" + name.encode())
 

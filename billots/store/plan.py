@@ -45,6 +45,8 @@ def plan(
         changes[unsettled_key(lsn)] = pack_unsettled(statuses) if living else None
     for billot, pair in batch.evidence.items():
         changes[b"e" + billot_key(billot)] = pack_pair(pair)
+    for billot, receipt in batch.receipts.items():
+        changes[b"r" + billot_key(billot)] = receipt or None
     for name, value in batch.meta.items():
         changes[b"m" + name.encode()] = value or None
     return changes, planned.last_lsn

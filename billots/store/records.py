@@ -12,6 +12,7 @@ key                                     value
 ``t`` short transfer id, lsn            nothing: the record decides which it is
 ``u`` lsn                               billots that aren't settled, with their statuses
 ``e`` billot                            two transfers
+``r`` billot                            its receipt, as it was handed in
 ``m`` name                              a small value
 ======================================  =====================================================
 

@@ -357,6 +357,27 @@ def test_evidence_and_meta_are_replaced(place):
     assert store.meta("empty") is None
 
 
+def test_receipts_are_replaced_and_removed_and_outlive_a_move(place):
+    store = place.open()
+    assert not store.has_receipts
+    assert not Batch.empty()
+    assert batch(receipts={"a-1": b""})
+    commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
+    store.commit(batch(receipts={"a-1": b"old", "k-50000000": b"\0\xff"}))
+    store.commit(batch(receipts={"a-1": b"new"}))
+    commit(store, 2, sign(BOB, CAT, ("a-1", 2)))
+    store.close()
+    store = place.open()
+    assert store.has_receipts
+    assert [store.receipt(b) for b in ("a-1", "a-2", "k-50000000")] == [b"new", None, b"\0\xff"]
+    store.commit(batch(receipts={"a-1": b"", "a-2": b""}))
+    assert store.receipt("a-1") is None
+    assert store.has_receipts
+    store.commit(batch(receipts={"k-50000000": b""}))
+    assert not store.has_receipts
+    assert dump(store)[0] == 2
+
+
 def test_a_transfer_of_256_moves_as_one_and_apart(store):
     rows = [(f"k-{number}", 1) for number in range(1, 257)]
     transfer = sign(ANN, BOB, *rows)
