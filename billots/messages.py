@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from billots.feed import FeedBatch
 from billots.holding import Status
 from billots.network import ROWS_MAX
+from billots.receipt import Receipt
 from billots.statement import Nonce, Statement
 from billots.transfer import (
     NetworkId,
@@ -29,6 +30,7 @@ PROTOCOL = 1
 
 BillotText = Annotated[str, Meta(max_length=64)]
 Lsn = Seq
+Receipts = Annotated[tuple[Receipt, ...], Meta(max_length=16)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -57,7 +59,7 @@ class SendTransfer(Struct, omit_defaults=True):
     public_key: PublicKey
     signature: Signature
     nonce: Nonce | None = None
-    receipts: Annotated[tuple[Raw, ...], Meta(max_length=16)] = ()
+    receipts: Receipts = ()
 
     @property
     def transfer(self) -> Transfer:
@@ -65,10 +67,12 @@ class SendTransfer(Struct, omit_defaults=True):
         return Transfer(self.network, self.to, self.billots, self.public_key, self.signature)
 
     @classmethod
-    def of(cls, transfer: Transfer, nonce: str | None = None) -> SendTransfer:
-        """Params that submit a transfer."""
+    def of(
+        cls, transfer: Transfer, nonce: str | None = None, receipts: tuple[Receipt, ...] = ()
+    ) -> SendTransfer:
+        """Params that submit a transfer, with receipts for the moves before it."""
         fields = (transfer.network, transfer.to, transfer.billots)
-        return cls(*fields, transfer.public_key, transfer.signature, nonce)
+        return cls(*fields, transfer.public_key, transfer.signature, nonce, receipts)
 
 
 class ListBillots(Struct, omit_defaults=True):
@@ -125,6 +129,13 @@ class Evidence(Struct):
     """The pair kept for one billot is wanted."""
 
     billot: BillotText
+
+
+class Settle(Struct, omit_defaults=True):
+    """What these receipts settle is settled; the statement on it is signed with a nonce."""
+
+    receipts: Receipts
+    nonce: Nonce | None = None
 
 
 class Transferred(Struct):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from billots.crypto import PrivateKey, verify
 from billots.errors import InputError
@@ -25,7 +25,7 @@ PROOF_ROWS_MAX = 16
 _NONCE = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 
 
-class StatementRow(Struct, frozen=True, rename={"sender": "from"}):
+class VoteRow(Struct, frozen=True, rename={"sender": "from"}):
     """One billot as the server has it; `value` is for people, nothing trusts it."""
 
     id: BillotId
@@ -34,13 +34,31 @@ class StatementRow(Struct, frozen=True, rename={"sender": "from"}):
     owner: OwnerId | None
     status: Status
     value: str
-    transfer: Transfer | UnsetType | None = UNSET
-    receipt: Any = UNSET
 
     @property
     def holding(self) -> Holding:
         """The row as a holding."""
         return Holding(self.seq, self.sender, self.owner, self.status)
+
+
+class StatementRow(VoteRow, frozen=True, rename={"sender": "from"}):
+    """A row with its proofs, where they were asked for: null if there is none, or no room.
+
+    `receipt` is decoded by who has a use for it (`billots.receipt.decode_receipt`).
+    """
+
+    transfer: Transfer | UnsetType | None = UNSET
+    receipt: Raw | UnsetType | None = UNSET
+
+
+class SignedStatement(Struct, frozen=True):
+    """A statement as it is shown to others: what was signed, without proofs."""
+
+    network: NetworkId
+    server: PublicKey
+    billots: Annotated[tuple[VoteRow, ...], Meta(min_length=1, max_length=ROWS_MAX)]
+    nonce: Nonce
+    signature: Signature
 
 
 class Statement(Struct, frozen=True, omit_defaults=True):
@@ -58,16 +76,16 @@ class Statement(Struct, frozen=True, omit_defaults=True):
         network: Network,
         server: str,
         holdings: Iterable[tuple[str, Holding]],
-        transfers: Sequence[Transfer | None] | None = None,
+        proofs: Sequence[tuple[Transfer | None, Raw | None]] | None = None,
     ) -> Statement:
-        """An unsigned statement; `transfers` (one a row) where proofs were asked for."""
+        """An unsigned statement; `proofs` (transfer and receipt, one a row) where asked for."""
         rows: list[StatementRow] = []
         for index, (billot, holding) in enumerate(holdings):
             value = format_mils(network.mils(billot))
             row = StatementRow(
                 billot, holding.seq, holding.sender, holding.owner, holding.status, value
             )
-            if transfers is not None:
+            if proofs is not None:
                 row = StatementRow(
                     billot,
                     holding.seq,
@@ -75,8 +93,7 @@ class Statement(Struct, frozen=True, omit_defaults=True):
                     holding.owner,
                     holding.status,
                     value,
-                    transfers[index],
-                    None,
+                    *proofs[index],
                 )
             rows.append(row)
         return cls(network.id, server, tuple(rows))
@@ -85,6 +102,35 @@ class Statement(Struct, frozen=True, omit_defaults=True):
         """The same statement, signed for the one who sent `nonce`."""
         signature = key.sign(statement_bytes(self.network, self.server, nonce, self.billots))
         return Statement(self.network, self.server, self.billots, nonce, signature.hex())
+
+    def signed(self) -> SignedStatement | None:
+        """What of it is a set of votes; None if it isn't signed."""
+        if isinstance(self.nonce, UnsetType) or isinstance(self.signature, UnsetType):
+            return None
+        rows = tuple(
+            VoteRow(row.id, row.seq, row.sender, row.owner, row.status, row.value)
+            for row in self.billots
+        )
+        return SignedStatement(self.network, self.server, rows, self.nonce, self.signature)
+
+    def check_arguments(
+        self, network_id: str, nonce: str, billots: Sequence[str]
+    ) -> tuple[bytes, bytes, bytes] | None:
+        """Public key, message and signature to verify; None if it answers another question.
+
+        None for another network or nonce, for rows other than those asked, for a row that
+        says of a silent billot whose it is, and without a signature.
+        """
+        if self.network != network_id or self.nonce != nonce:
+            return None
+        if [row.id for row in self.billots] != list(billots):
+            return None
+        if isinstance(self.signature, UnsetType):
+            return None
+        if not all(_is_sound(row) for row in self.billots):
+            return None
+        message = statement_bytes(self.network, self.server, nonce, self.billots)
+        return bytes.fromhex(self.server), message, bytes.fromhex(self.signature)
 
     def answers(
         self,
@@ -95,24 +141,13 @@ class Statement(Struct, frozen=True, omit_defaults=True):
     ) -> bool:
         """Whether this is a signed answer to just this question: a set of votes.
 
-        False for another network or nonce, for rows other than those asked, for a row that
-        says of a silent billot whose it is, and for a bad signature.
+        False where `check_arguments` gives None, and for a bad signature.
         """
-        if self.network != network_id or self.nonce != nonce:
-            return False
-        if [row.id for row in self.billots] != list(billots):
-            return False
-        if isinstance(self.signature, UnsetType):
-            return False
-        if not all(_is_sound(row) for row in self.billots):
-            return False
-        message = statement_bytes(self.network, self.server, nonce, self.billots)
-        return verify(bytes.fromhex(self.server), message, bytes.fromhex(self.signature))
+        arguments = self.check_arguments(network_id, nonce, billots)
+        return arguments is not None and verify(*arguments)
 
 
-def statement_bytes(
-    network_id: str, server: str, nonce: str, rows: Iterable[StatementRow]
-) -> bytes:
+def statement_bytes(network_id: str, server: str, nonce: str, rows: Iterable[VoteRow]) -> bytes:
     """What a statement's signature is over."""
     lines = "".join(
         [f"{r.id} {r.seq} {r.sender or '-'} {r.owner or '-'} {r.status.value}\n" for r in rows]
@@ -133,7 +168,7 @@ def check_nonce(nonce: str) -> str:
     return nonce
 
 
-def _is_sound(row: StatementRow) -> bool:
+def _is_sound(row: VoteRow) -> bool:
     if row.status in SILENT:
         return row.seq == 0 and row.sender is None and row.owner is None
     return row.owner is not None and (row.sender is None) == (row.seq == 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from msgspec import Raw
+
 from billots.crypto import PrivateKey
 from billots.errors import BillotIdError
 from billots.jsonrpc import INVALID_PARAMS, Malformed, Refusal, encode
@@ -63,8 +65,8 @@ class Answers:
         if params.proof and len(billots) > PROOF_ROWS_MAX:
             raise Malformed(INVALID_PARAMS, f"proofs are for at most {PROOF_ROWS_MAX} ids")
         holdings = zip(billots, self._ledger.holdings(billots), strict=True)
-        transfers = self._proofs(billots) if params.proof else None
-        statement = Statement.make(self._network, self._key.public_hex, holdings, transfers)
+        proofs = self._proofs(billots) if params.proof else None
+        statement = Statement.make(self._network, self._key.public_hex, holdings, proofs)
         return statement if params.nonce is None else statement.sign(self._key, params.nonce)
 
     def check(self, billot: str) -> None:
@@ -75,15 +77,15 @@ class Answers:
             data = {"billot": shown(billot)}
             raise Refused(Refusal("unknown_billot", str(error), data)) from None
 
-    def _proofs(self, billots: Sequence[str]) -> list[Transfer | None]:
+    def _proofs(self, billots: Sequence[str]) -> list[tuple[Transfer | None, Raw | None]]:
         """The last transfer of each; null where there is none or the frame is full."""
         left = self._bytes_max - 512 * len(billots)
-        proofs: list[Transfer | None] = []
+        proofs: list[tuple[Transfer | None, Raw | None]] = []
         for billot in billots:
             transfer = self._ledger.proof(billot)
             if transfer is not None:
                 left -= len(encode(transfer))
-            proofs.append(transfer if left > 0 else None)
+            proofs.append((transfer if left > 0 else None, None))
         return proofs
 
     def list_billots(self, params: ListBillots) -> Listed:

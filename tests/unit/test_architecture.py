@@ -23,7 +23,7 @@ ORDER = {
     "values": (
         "errors version limits network framing host hosts crypto merkle holding notifications"
     ),
-    "what is signed and said": "quorum transfer statement feed messages jsonrpc",
+    "what is signed and said": "quorum transfer statement feed receipt messages jsonrpc",
     "stores": (
         "store.interface store.records store.plan store.keyvalue store.memory store.leveldb store"
     ),

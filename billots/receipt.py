@@ -1,0 +1,229 @@
+"""Receipts: signed votes that show others what a quorum has (DESIGN, sections 5 and 6).
+
+A receipt is a transfer with votes for it, each as its server signed it: a statement, or one row
+of a feed batch with its path to the batch's root. Whoever holds one can show it to anybody who
+trusts enough of the same servers, years later and offline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from billots.errors import InputError
+from billots.feed import ROWS_MAX as BATCH_ROWS_MAX
+from billots.feed import AdoptedRow, FeedBatch, Root, feed_bytes, parse_row
+from billots.holding import Status
+from billots.merkle import audit_path, root_from_path
+from billots.network import Network
+from billots.quorum import liars_max, safe_quorum
+from billots.statement import SignedStatement, statement_bytes
+from billots.transfer import PublicKey, Row, Signature, Transfer
+
+VOTES_MAX = 256
+"""Votes in one receipt; one for each server key counts."""
+
+Check = tuple[bytes, bytes, bytes]
+"""Public key, message, signature, as `billots.crypto.verify` takes them."""
+
+_PathHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class FeedVote(Struct, frozen=True):
+    """One row of a feed batch: the batch's head and signature, and the row's path to its root."""
+
+    server: PublicKey
+    count: Annotated[int, Meta(ge=1, le=BATCH_ROWS_MAX)]
+    root: Root
+    signature: Signature
+    row: Annotated[str, Meta(max_length=8192)]
+    index: Annotated[int, Meta(ge=0, lt=BATCH_ROWS_MAX)]
+    path: Annotated[tuple[_PathHash, ...], Meta(max_length=8)]
+
+    @classmethod
+    def of(cls, batch: FeedBatch, index: int) -> FeedVote:
+        """The row number `index` of a signed batch."""
+        leaves = [text.encode() for text in batch.rows]
+        path = tuple(node.hex() for node in audit_path(leaves, index))
+        count, row = len(batch.rows), batch.rows[index]
+        return cls(batch.server, count, batch.root, batch.signature, row, index, path)
+
+    @property
+    def leads_to_root(self) -> bool:
+        """Whether row and path lead to the root that was signed."""
+        path = [bytes.fromhex(node) for node in self.path]
+        root = root_from_path(self.row.encode(), self.index, self.count, path)
+        return root is not None and root.hex() == self.root
+
+
+class SignedVote(Struct, frozen=True, omit_defaults=True):
+    """One server's vote, in one of its two forms."""
+
+    statement: SignedStatement | UnsetType = UNSET
+    feed: FeedVote | UnsetType = UNSET
+
+
+class Receipt(Struct, frozen=True):
+    """A transfer and votes for rows of it."""
+
+    transfer: Transfer
+    votes: Annotated[tuple[SignedVote, ...], Meta(min_length=1, max_length=VOTES_MAX)]
+
+    def check(self, network: Network) -> None:
+        """Raise InputError unless the transfer is a well-formed one of `network`."""
+        if self.transfer.network != network.id:
+            raise InputError("a receipt of another network")
+        self.transfer.check(network)
+
+    def words(self) -> list[Word]:
+        """What each vote says of the transfer; votes that say nothing of it are left out.
+
+        Cheap: no signature is checked. Raises InputError for a malformed vote.
+        """
+        words = (_word(self.transfer, vote) for vote in self.votes)
+        return [word for word in words if word.rows]
+
+
+class Word(Struct, frozen=True):
+    """What one server signed about rows of a transfer, as far as it agrees with them.
+
+    `claims` are those of the `rows` that it says are settled. `check` must hold for it to count.
+    """
+
+    server: str
+    rows: frozenset[Row]
+    claims: frozenset[Row]
+    check: Check
+
+
+class Electorate(Struct, frozen=True):
+    """Whose votes count for one who judges a receipt.
+
+    `entries` says for each server key which entry of the list it stands for, `own` among them
+    if the judge is a server. `retired` are keys that entries had before: one of those counts
+    for an entry that says nothing under its present key, for n ≥ 4 and as one of the f.
+    """
+
+    n: int
+    entries: Mapping[str, str]
+    retired: Mapping[str, str] = {}
+    own: str | None = None
+
+    def settled(
+        self, transfer: Transfer, words: Iterable[Word], *, by_claims: bool = True
+    ) -> list[Row]:
+        """The rows of the transfer that these words settle, once their signatures held.
+
+        Votes of a quorum settle; for a server so do max(2, f+1) settled claims of others.
+        """
+        words = list(words)
+        f, settled = liars_max(self.n), []
+        for row in transfer.billots:
+            votes = self._count((w.server for w in words if row in w.rows), f)
+            others = (w.server for w in words if row in w.claims and w.server != self.own)
+            claims = self._count(others, f) if by_claims else 0
+            if votes >= safe_quorum(self.n) or claims >= max(2, f + 1):
+                settled.append(row)
+        return settled
+
+    def _count(self, servers: Iterable[str], f: int) -> int:
+        servers = list(servers)
+        present = {self.entries[key] for key in servers if key in self.entries}
+        if self.n < 4:
+            return len(present)
+        before = {self.retired[key] for key in servers if key in self.retired} - present
+        return len(present) + min(f, len(before))
+
+
+def judge(
+    receipt: Receipt, electorate: Electorate, held: Sequence[bool], *, by_claims: bool = True
+) -> list[Row]:
+    """The rows that a receipt settles, given which of `checks(receipt)` held."""
+    if not held or not held[0]:
+        return []
+    pairs = zip(receipt.words(), held[1:], strict=True)
+    words = [word for word, good in pairs if good]
+    return electorate.settled(receipt.transfer, words, by_claims=by_claims)
+
+
+def checks(receipt: Receipt) -> list[Check]:
+    """The signatures that a receipt turns on: the transfer's, then one for each of its words."""
+    return [receipt.transfer.check_arguments, *(word.check for word in receipt.words())]
+
+
+def trimmed(receipt: Receipt, keys: Collection[str]) -> Receipt:
+    """The same receipt with votes of these server keys alone, one for each."""
+    kept: dict[str, SignedVote] = {}
+    for vote in receipt.votes:
+        server = _server(vote)
+        if server in keys:
+            kept.setdefault(server, vote)
+    return Receipt(receipt.transfer, tuple(kept.values()))
+
+
+_decoder = msgspec.json.Decoder(Receipt)
+
+
+def decode_receipt(data: bytes | Raw) -> Receipt:
+    """A receipt from its JSON; raises InputError."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError("not a receipt") from error
+
+
+def _server(vote: SignedVote) -> str:
+    if isinstance(vote.statement, SignedStatement):
+        return vote.statement.server
+    return vote.feed.server if isinstance(vote.feed, FeedVote) else ""
+
+
+def _word(transfer: Transfer, vote: SignedVote) -> Word:
+    if isinstance(vote.statement, SignedStatement) and isinstance(vote.feed, UnsetType):
+        return _word_of_statement(transfer, vote.statement)
+    if isinstance(vote.feed, FeedVote) and isinstance(vote.statement, UnsetType):
+        return _word_of_feed(transfer, vote.feed)
+    raise InputError("a vote is a statement or a feed row")
+
+
+def _word_of_statement(transfer: Transfer, statement: SignedStatement) -> Word:
+    if statement.network != transfer.network:
+        raise InputError("a vote of another network")
+    wanted, said = set(transfer.billots), (transfer.sender, transfer.to)
+    agreed = [
+        ((row.id, row.seq), row.status)
+        for row in statement.billots
+        if (row.id, row.seq) in wanted and (row.sender, row.owner) == said
+    ]
+    message = statement_bytes(
+        statement.network, statement.server, statement.nonce, statement.billots
+    )
+    check = (bytes.fromhex(statement.server), message, bytes.fromhex(statement.signature))
+    rows = frozenset(row for row, status in agreed if status not in _SILENT)
+    claims = frozenset(row for row, status in agreed if status is Status.SETTLED)
+    return Word(statement.server, rows, claims, check)
+
+
+_SILENT = (Status.UNKNOWN, Status.UNISSUED)
+
+
+def _word_of_feed(transfer: Transfer, vote: FeedVote) -> Word:
+    row = parse_row(vote.row)
+    if not vote.leads_to_root:
+        raise InputError("a feed row that is not in its batch")
+    rows: frozenset[Row]
+    claims: frozenset[Row] = frozenset()
+    if isinstance(row, AdoptedRow):
+        said = (row.sender, row.owner) == (transfer.sender, transfer.to)
+        named = {(row.billot, row.seq)} if said else set()
+        claims = rows = frozenset(named & set(transfer.billots))
+    elif row.transfer_id == transfer.id:
+        rows = frozenset(r for r in transfer.billots if not row.billots or r[0] in row.billots)
+    else:
+        rows = frozenset()
+    message = feed_bytes(transfer.network, vote.server, vote.count, vote.root)
+    check = (bytes.fromhex(vote.server), message, bytes.fromhex(vote.signature))
+    return Word(vote.server, rows, claims, check)
