@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from billots.network import Network
+from billots.store.folder import set_aside
 from billots.store.interface import Batch, Entry, EntryRow, Moved, NewEntry, Store
 from billots.store.memory import Memory, MemoryStore
 
@@ -18,6 +19,7 @@ __all__ = [
     "NewEntry",
     "Store",
     "open_store",
+    "set_aside",
 ]
 
 

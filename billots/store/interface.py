@@ -113,7 +113,7 @@ class Store(ABC):
     """One suite (tests/unit/test_store.py) holds every engine to this.
 
     One thread at a time may commit; reads may come from others meanwhile. Raises StoreFailed
-    when a write fails, StoreDamaged when a record can't be read.
+    when the disk fails a write or a read, StoreDamaged when what is on it is wrong.
     """
 
     @property

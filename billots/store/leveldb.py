@@ -1,31 +1,23 @@
-"""The store on disk: LevelDB, embedded. The only module that knows plyvel.
-
-A store is a folder of LevelDB's with one file more, `MARKER`: LevelDB drops files into any
-folder that it is asked to open, so who is about to open one looks for the marker first.
-"""
+"""The store on disk: LevelDB, embedded. The only module that knows plyvel."""
 
 # ruff: noqa: D102 -- told where the method is declared
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from billots.errors import StoreDamaged, StoreError, StoreFailed, StoreForeign, StoreLocked
+from billots.errors import StoreDamaged, StoreError, StoreFailed, StoreLocked
 from billots.network import Network, shown
+from billots.store.folder import HINTS, finish, prepare, unusable
 from billots.store.keyvalue import Engine, KeyValueStore, View
 
 if sys.version_info >= (3, 12):
     import plyvel_next as plyvel
 else:
     import plyvel
-
-MARKER = "BILLOTS"
-_READY = b"billots store 1\n"
-_STARTED = b"billots store 1, not yet made\n"
 
 # A server at rest has 50 MB in all, most of it Python's. Tables are mapped into memory, so
 # their number counts as well.
@@ -38,32 +30,19 @@ _OPTIONS = {
     "compression": "snappy",
 }
 
-_SPACE = "make space on the disk, then start again"
-_ELSEWHERE = "name a --data-dir that you may write to"
-_HINTS = {
-    os.strerror(number).lower(): hint  # by its words, for LevelDB's errors have no number
-    for number, hint in (
-        (errno.ENOSPC, _SPACE),
-        (errno.EDQUOT, _SPACE),
-        (errno.EFBIG, _SPACE),
-        (errno.EACCES, _ELSEWHERE),
-        (errno.EROFS, _ELSEWHERE),
-    )
-}
-
 
 def open_leveldb(path: str | os.PathLike[str], network: Network, *, create: bool) -> KeyValueStore:
     """Open the store in the folder `path`; see billots.store.open_store."""
     folder = Path(path)
-    fresh = _prepare(folder, create=create)
+    fresh = prepare(folder, create=create)
     engine = LevelDB(folder, create=fresh)
     try:
         store = KeyValueStore(engine, network, fresh=fresh)
         if fresh:
-            _finish(folder)
+            finish(folder)
     except OSError as error:
         engine.close()
-        raise _unusable(folder, error) from error
+        raise unusable(folder, error) from error
     except BaseException:
         engine.close()
         raise
@@ -104,7 +83,7 @@ class LevelDB(Engine):
         except plyvel.Error as error:
             reason = _reason(error)
             raise StoreFailed(
-                f"can't write to store {self._name}: {reason}", _HINTS.get(reason)
+                f"can't write to store {self._name}: {reason}", HINTS.get(reason)
             ) from error
         except RuntimeError as error:
             raise self.read_error(error) from error
@@ -116,6 +95,8 @@ class LevelDB(Engine):
         """What an error of plyvel's means for a read."""
         if isinstance(error, RuntimeError):  # plyvel's word for a closed database
             return StoreError(f"store {self._name} is closed")
+        if isinstance(error, plyvel.IOError):  # the disk, or too many open files: not the records
+            return StoreFailed(f"can't read store {self._name}: {_reason(error)}")
         return StoreDamaged(f"can't read store {self._name}: {_reason(error)}")
 
     def _open_error(self, error: Exception) -> StoreError:
@@ -126,7 +107,7 @@ class LevelDB(Engine):
             )
         if isinstance(error, plyvel.IOError):
             reason = _reason(error)
-            return StoreError(f"can't open store {self._name}: {reason}", _HINTS.get(reason))
+            return StoreError(f"can't open store {self._name}: {reason}", HINTS.get(reason))
         return StoreDamaged(f"store {self._name} is damaged: {_reason(error)}")
 
 
@@ -165,70 +146,6 @@ class _Snapshot:
         except (plyvel.Error, RuntimeError) as error:
             raise self._engine.read_error(error) from error
         return key
-
-
-def _prepare(folder: Path, *, create: bool) -> bool:
-    """Make sure that `folder` is ours; whether the database in it is still to be made."""
-    marker = folder / MARKER
-    try:
-        if marker.exists():
-            return _is_unfinished(folder, marker.read_bytes())
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StoreForeign(
-                f"{shown(str(folder), 200)} is there already and is no billots store",
-                "name another --prefix",
-            )
-        if not create:
-            raise StoreError(f"there is no store {shown(str(folder), 200)}")
-        if not folder.exists():
-            folder.mkdir(mode=0o700)  # it will hold the server's key
-            _sync_folder(folder.absolute().parent)
-        _write_synced(marker, _STARTED)
-        _sync_folder(folder)
-    except OSError as error:
-        raise _unusable(folder, error) from error
-    return True
-
-
-def _is_unfinished(folder: Path, mark: bytes) -> bool:
-    if mark in (_STARTED, b""):
-        return True
-    if mark != _READY:
-        raise StoreForeign(
-            f"store {shown(str(folder), 200)} was written by another version of this program"
-        )
-    return False
-
-
-def _finish(folder: Path) -> None:
-    """From now on an empty database is a damaged one, not one to be made."""
-    beside = folder / f"{MARKER}.new"
-    _write_synced(beside, _READY)
-    beside.replace(folder / MARKER)
-    _sync_folder(folder)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unusable(folder: Path, error: OSError) -> StoreError:
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    hint = _HINTS.get(reason)
-    if error.errno == errno.ENOENT:
-        hint = f"make the folder {shown(str(folder.parent), 200)} first"
-    return StoreError(f"can't open store {shown(str(folder), 200)}: {reason}", hint)
 
 
 def _text(error: Exception) -> str:

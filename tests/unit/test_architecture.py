@@ -25,7 +25,8 @@ ORDER = {
     ),
     "what is signed and said": "quorum transfer statement feed receipt messages jsonrpc",
     "stores": (
-        "store.interface store.records store.plan store.keyvalue store.memory store.leveldb store"
+        "store.interface store.records store.plan store.keyvalue store.memory store.folder "
+        "store.leveldb store"
     ),
     "for scripts": "billot billots",
     "ledger": "ledger",
@@ -79,7 +80,7 @@ FILES = {
     "billots.journal",
     "billots.known_servers",
     "billots.network",  # network files
-    "billots.store.leveldb",
+    "billots.store.folder",
     "billots.user_data",
     "billots.cli.program",  # /dev/null, when nobody reads our output
     "billots.cli.bwallet",  # whether a key file asks for a passphrase

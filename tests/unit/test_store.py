@@ -28,6 +28,7 @@ from billots.store import (
     Moved,
     NewEntry,
     open_store,
+    set_aside,
 )
 from billots.transfer import Transfer
 
@@ -599,6 +600,42 @@ def test_a_table_that_is_gone_is_damage(folder):
         path.unlink()
     with pytest.raises(StoreDamaged):
         open_store(folder, TEST)
+
+
+def test_a_store_set_aside_is_kept_and_overwrites_nothing(tmp_path, folder):
+    for number in (1, 2, 3):
+        store = open_store(folder, TEST)
+        commit(store, number, sign(ANN, BOB, ("a-1", 1)))
+        store.close()
+        if number == 2:
+            (tmp_path / "live.db.damaged-2").touch()  # in the way
+        kept = set_aside(folder, "damaged")
+        assert kept == tmp_path / f"live.db.damaged-{number if number == 1 else number + 1}"
+        assert not folder.exists()
+        store = open_store(kept, TEST, create=False)
+        assert store.last_lsn == number
+        store.close()
+    open_store(folder, TEST).close()
+    assert set_aside(folder, "outdated").name == "live.db.outdated-1"
+    with pytest.raises(StoreError, match=r"can't move .* aside: no such file") as caught:
+        set_aside(folder, "damaged")
+    assert "move it away" in caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(f"live.db.damaged-{number}" for number in (1, 2, 3, 4)),
+        "live.db.outdated-1",
+    ]
+
+
+def test_of_a_link_to_a_store_the_store_is_set_aside(tmp_path, folder):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    folder.symlink_to(disk / "real.db")
+    (disk / "real.db").mkdir()
+    open_store(folder, TEST).close()
+    assert set_aside(folder, "damaged") == disk / "real.db.damaged-1"
+    store = open_store(folder, TEST)
+    assert (disk / "real.db" / "BILLOTS").exists()
+    store.close()
 
 
 def fill(folder):

@@ -1,0 +1,136 @@
+"""A store's folder: whose it is, and moved aside when what is in it can't be used any more.
+
+A store is a folder of LevelDB's with one file more, `MARKER`: LevelDB drops files into any
+folder that it is asked to open, so who is about to open one looks for the marker first.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from pathlib import Path
+
+from billots.errors import StoreError, StoreForeign
+from billots.network import shown
+
+MARKER = "BILLOTS"
+_READY = b"billots store 1\n"
+_STARTED = b"billots store 1, not yet made\n"
+
+_SPACE = "make space on the disk, then start again"
+_ELSEWHERE = "name a --data-dir that you may write to"
+HINTS = {
+    os.strerror(number).lower(): hint  # by its words, for LevelDB's errors have no number
+    for number, hint in (
+        (errno.ENOSPC, _SPACE),
+        (errno.EDQUOT, _SPACE),
+        (errno.EFBIG, _SPACE),
+        (errno.EACCES, _ELSEWHERE),
+        (errno.EROFS, _ELSEWHERE),
+    )
+}
+
+
+def set_aside(path: str | os.PathLike[str], word: str) -> Path:
+    """Move a store out of the way, to the first free ``<name>.<word>-1``, ``-2`` …; where it is.
+
+    Nothing in it is changed, and nothing is overwritten. Nobody may have it open. Raises
+    StoreError if the folder can't be moved.
+    """
+    folder = Path(os.path.realpath(path))  # of a link the folder moves, the link stays
+    try:
+        target = _move(folder, word)
+        if Path(path).is_symlink():
+            folder.mkdir(mode=0o700)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise StoreError(
+            f"can't move store {shown(str(folder), 200)} aside: {reason}",
+            "move it away yourself and keep it, then start again",
+        ) from error
+    return target
+
+
+def _move(folder: Path, word: str) -> Path:
+    for number in itertools.count(1):
+        target = folder.with_name(f"{folder.name}.{word}-{number}")
+        try:
+            target.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        try:
+            return folder.rename(target)  # takes the place of an empty folder, and of no other
+        except OSError:
+            target.rmdir()
+            raise
+    raise AssertionError("one of all numbers is free")
+
+
+def prepare(folder: Path, *, create: bool) -> bool:
+    """Make sure that `folder` is ours; whether the database in it is still to be made.
+
+    Raises StoreForeign, and StoreError if the folder can't be used.
+    """
+    marker = folder / MARKER
+    try:
+        if marker.exists():
+            return _is_unfinished(folder, marker.read_bytes())
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StoreForeign(
+                f"{shown(str(folder), 200)} is there already and is no billots store",
+                "name another --prefix",
+            )
+        if not create:
+            raise StoreError(f"there is no store {shown(str(folder), 200)}")
+        if not folder.exists():
+            folder.mkdir(mode=0o700)  # it will hold the server's key
+            _sync_folder(folder.absolute().parent)
+        _write_synced(marker, _STARTED)
+        _sync_folder(folder)
+    except OSError as error:
+        raise unusable(folder, error) from error
+    return True
+
+
+def _is_unfinished(folder: Path, mark: bytes) -> bool:
+    if mark in (_STARTED, b""):
+        return True
+    if mark != _READY:
+        raise StoreForeign(
+            f"store {shown(str(folder), 200)} was written by another version of this program"
+        )
+    return False
+
+
+def finish(folder: Path) -> None:
+    """From now on an empty database is a damaged one, not one to be made."""
+    beside = folder / f"{MARKER}.new"
+    _write_synced(beside, _READY)
+    beside.replace(folder / MARKER)
+    _sync_folder(folder)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def unusable(folder: Path, error: OSError) -> StoreError:
+    """What an error of the system's means for who wants to open a store."""
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    hint = HINTS.get(reason)
+    if error.errno == errno.ENOENT:
+        hint = f"make the folder {shown(str(folder.parent), 200)} first"
+    return StoreError(f"can't open store {shown(str(folder), 200)}: {reason}", hint)
