@@ -17,7 +17,7 @@ from billots.errors import InputError
 from billots.feed import ROWS_MAX as BATCH_ROWS_MAX
 from billots.feed import AdoptedRow, FeedBatch, Root, feed_bytes, parse_row
 from billots.holding import Status
-from billots.merkle import audit_path, root_from_path
+from billots.merkle import Tree, root_from_path
 from billots.network import Network
 from billots.quorum import liars_max, safe_quorum
 from billots.statement import SignedStatement, statement_bytes
@@ -44,10 +44,10 @@ class FeedVote(Struct, frozen=True):
     path: Annotated[tuple[_PathHash, ...], Meta(max_length=8)]
 
     @classmethod
-    def of(cls, batch: FeedBatch, index: int) -> FeedVote:
-        """The row number `index` of a signed batch."""
-        leaves = [text.encode() for text in batch.rows]
-        path = tuple(node.hex() for node in audit_path(leaves, index))
+    def of(cls, batch: FeedBatch, index: int, tree: Tree | None = None) -> FeedVote:
+        """The row number `index` of a signed batch; `tree` is that of its rows, if at hand."""
+        tree = tree or Tree([text.encode() for text in batch.rows])
+        path = tuple(node.hex() for node in tree.path(index))
         count, row = len(batch.rows), batch.rows[index]
         return cls(batch.server, count, batch.root, batch.signature, row, index, path)
 
@@ -83,8 +83,7 @@ class Receipt(Struct, frozen=True):
 
         Cheap: no signature is checked. Raises InputError for a malformed vote.
         """
-        words = (_word(self.transfer, vote) for vote in self.votes)
-        return [word for word in words if word.rows]
+        return [word for _, word in _spoken(self)]
 
 
 class Word(Struct, frozen=True):
@@ -104,7 +103,8 @@ class Electorate(Struct, frozen=True):
 
     `entries` says for each server key which entry of the list it stands for, `own` among them
     if the judge is a server. `retired` are keys that entries had before: one of those counts
-    for an entry that says nothing under its present key, for n ≥ 4 and as one of the f.
+    for an entry that says nothing under its present key, for n ≥ 4 and as one of the f. A key
+    that is some entry's now counts for that one alone.
     """
 
     n: int
@@ -122,20 +122,24 @@ class Electorate(Struct, frozen=True):
         words = list(words)
         f, settled = liars_max(self.n), []
         for row in transfer.billots:
-            votes = self._count((w.server for w in words if row in w.rows), f)
             others = (w.server for w in words if row in w.claims and w.server != self.own)
-            claims = self._count(others, f) if by_claims else 0
-            if votes >= safe_quorum(self.n) or claims >= max(2, f + 1):
+            claims = self.count(others) if by_claims else 0
+            if self.votes(row, words) >= safe_quorum(self.n) or claims >= max(2, f + 1):
                 settled.append(row)
         return settled
 
-    def _count(self, servers: Iterable[str], f: int) -> int:
-        servers = list(servers)
-        present = {self.entries[key] for key in servers if key in self.entries}
+    def votes(self, row: Row, words: Iterable[Word]) -> int:
+        """How many of the list vote for this row of a transfer, once their signatures held."""
+        return self.count(word.server for word in words if row in word.rows)
+
+    def count(self, servers: Iterable[str]) -> int:
+        """How many entries of the list these server keys stand for."""
+        keys = set(servers)
+        present = {self.entries[key] for key in keys if key in self.entries}
         if self.n < 4:
             return len(present)
-        before = {self.retired[key] for key in servers if key in self.retired} - present
-        return len(present) + min(f, len(before))
+        old = {self.retired[k] for k in keys if k in self.retired and k not in self.entries}
+        return len(present) + min(liars_max(self.n), len(old - present))
 
 
 def judge(
@@ -154,14 +158,26 @@ def checks(receipt: Receipt) -> list[Check]:
     return [receipt.transfer.check_arguments, *(word.check for word in receipt.words())]
 
 
-def trimmed(receipt: Receipt, keys: Collection[str]) -> Receipt:
-    """The same receipt with votes of these server keys alone, one for each."""
-    kept: dict[str, SignedVote] = {}
-    for vote in receipt.votes:
-        server = _server(vote)
-        if server in keys:
-            kept.setdefault(server, vote)
-    return Receipt(receipt.transfer, tuple(kept.values()))
+def trimmed(
+    receipt: Receipt, keys: Collection[str], held: Sequence[bool] | None = None
+) -> Receipt | None:
+    """The same receipt with the votes of these server keys alone, each as short as it can be.
+
+    Of one key only votes that add rows to its others are kept. `held` are the outcomes of
+    `checks(receipt)`: what didn't hold is dropped. Without it a vote with a bad signature can
+    take the place of a good one. None if no vote is left.
+    """
+    spoken = _spoken(receipt)
+    good = held[1:] if held is not None else [True] * len(spoken)
+    votes: list[SignedVote] = []
+    said: dict[str, frozenset[tuple[Row, bool]]] = {}
+    for (vote, word), holds in zip(spoken, good, strict=True):
+        news = {(row, row in word.claims) for row in word.rows}
+        known = said.get(word.server, frozenset())
+        if holds and word.server in keys and not news <= known:
+            said[word.server] = known | news
+            votes.append(vote)
+    return Receipt(receipt.transfer, tuple(votes)) if votes else None
 
 
 _decoder = msgspec.json.Decoder(Receipt)
@@ -175,10 +191,10 @@ def decode_receipt(data: bytes | Raw) -> Receipt:
         raise InputError("not a receipt") from error
 
 
-def _server(vote: SignedVote) -> str:
-    if isinstance(vote.statement, SignedStatement):
-        return vote.statement.server
-    return vote.feed.server if isinstance(vote.feed, FeedVote) else ""
+def _spoken(receipt: Receipt) -> list[tuple[SignedVote, Word]]:
+    """The votes that say something of the transfer, and what."""
+    pairs = ((vote, _word(receipt.transfer, vote)) for vote in receipt.votes)
+    return [(vote, word) for vote, word in pairs if word.rows]
 
 
 def _word(transfer: Transfer, vote: SignedVote) -> Word:
@@ -221,7 +237,8 @@ def _word_of_feed(transfer: Transfer, vote: FeedVote) -> Word:
         named = {(row.billot, row.seq)} if said else set()
         claims = rows = frozenset(named & set(transfer.billots))
     elif row.transfer_id == transfer.id:
-        rows = frozenset(r for r in transfer.billots if not row.billots or r[0] in row.billots)
+        only = set(row.billots)
+        rows = frozenset(r for r in transfer.billots if not only or r[0] in only)
     else:
         rows = frozenset()
     message = feed_bytes(transfer.network, vote.server, vote.count, vote.root)
