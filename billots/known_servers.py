@@ -2,7 +2,8 @@
 
 A key that is pinned in the host (``h:p#key``) wins. Servers on this machine are never
 remembered: test servers come and go there with new keys. A remembered server that shows
-another key counts for nothing until its new key is accepted.
+another key counts for nothing until its new key is accepted; the old one is kept as retired,
+for the votes of it that receipts hold.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,7 +22,10 @@ from billots.host import Host
 from billots.network import shown
 from billots.user_data import naming, replace_file, user_data_directory
 
-_LINE = re.compile(r"(\S{1,300}:[0-9]{1,5}) ([0-9a-f]{32}) ([0-9a-f]{64})", re.ASCII)
+_LINE = re.compile(r"(\S{1,300}:[0-9]{1,5}) ([0-9a-f]{32}) ([0-9a-f]{64})( retired)?", re.ASCII)
+
+Place = tuple[str, str]
+"""``address:port`` and network id."""
 
 
 class Standing(StrEnum):
@@ -33,6 +38,14 @@ class Standing(StrEnum):
     CHANGED = "changed"
 
 
+@dataclass(slots=True)
+class _File:
+    """What the file says: keys, and retired ones, oldest first, by place."""
+
+    keys: dict[Place, str] = field(default_factory=dict)
+    retired: dict[Place, list[str]] = field(default_factory=dict)
+
+
 class KnownServers:
     """The file ``known_servers``, read when it is first needed and written by `save`.
 
@@ -42,16 +55,21 @@ class KnownServers:
 
     def __init__(self, directory: str | Path | None = None) -> None:
         self._given = directory
-        self._keys: dict[tuple[str, str], str] | None = None
-        self._new: dict[tuple[str, str], str] = {}
+        self._read: _File | None = None
+        self._new: dict[Place, str] = {}
 
     def key(self, host: Host, network_id: str) -> str | None:
         """The key that is pinned or remembered for a host, if any."""
         if host.key is not None or host.loopback:
             return host.key
-        return self._known().get((host.place, network_id)) or self._new.get(
-            (host.place, network_id)
-        )
+        place = (host.place, network_id)
+        return self._file().keys.get(place) or self._new.get(place)
+
+    def retired(self, host: Host, network_id: str) -> list[str]:
+        """Keys that were accepted for a host and have been replaced since."""
+        if host.loopback:
+            return []
+        return list(self._file().retired.get((host.place, network_id), ()))
 
     def standing(self, host: Host, network_id: str, key: str) -> Standing:
         """How `key` stands to what is known of `host`; `key` must have signed something."""
@@ -74,29 +92,36 @@ class KnownServers:
         if not self._new:
             return
         with self._locked() as path:
-            self._keys = {**self._new, **_read(path)}
-            _write(path, self._keys)
+            self._read = _read(path)
+            self._read.keys = {**self._new, **self._read.keys}
+            _write(path, self._read)
         self._new = {}
 
     def accept(self, host: Host, network_id: str, key: str) -> None:
         """Take a new key in the place of the one remembered for a host, and write it down.
 
-        Only the user may decide that. Nothing to do for servers on this machine; a pinned
-        host is a ServerKeyChanged unless it is pinned to this key.
+        Only the user may decide that. The old key is retired from then on. Nothing to do for
+        servers on this machine; a pinned host is a ServerKeyChanged unless it is pinned to
+        this key.
         """
         if host.key not in (None, key):
             raise key_changed(host)
         if host.loopback:
             return
+        place = (host.place, network_id)
         with self._locked() as path:
-            self._keys = {**_read(path), (host.place, network_id): key}
-            _write(path, self._keys)
-        self._new.pop((host.place, network_id), None)
+            self._read = _read(path)
+            before = self._read.keys.get(place)
+            old = [*self._read.retired.get(place, ()), *([before] if before else [])]
+            self._read.retired[place] = [each for each in dict.fromkeys(old) if each != key]
+            self._read.keys[place] = key
+            _write(path, self._read)
+        self._new.pop(place, None)
 
-    def _known(self) -> dict[tuple[str, str], str]:
-        if self._keys is None:
-            self._keys = _read(user_data_directory(self._given) / "known_servers")
-        return self._keys
+    def _file(self) -> _File:
+        if self._read is None:
+            self._read = _read(user_data_directory(self._given) / "known_servers")
+        return self._read
 
     @contextmanager
     def _locked(self) -> Iterator[Path]:
@@ -112,7 +137,7 @@ class KnownServers:
                 os.close(descriptor)
 
 
-def key_changed(host: Host) -> ServerKeyChanged:
+def key_changed(host: Host, command: str = "bwallet") -> ServerKeyChanged:
     """The error that says so, with what to do about it."""
     if host.key is not None:
         return ServerKeyChanged(
@@ -121,17 +146,17 @@ def key_changed(host: Host) -> ServerKeyChanged:
         )
     return ServerKeyChanged(
         f"{host.place} shows another key than the one remembered for it",
-        f"ask who runs it; if its key is new, name it as {host.place}#<key>",
+        f"ask who runs it; if its key is new, {command} --accept-key {host.place}",
     )
 
 
-def _read(path: Path) -> dict[tuple[str, str], str]:
+def _read(path: Path) -> _File:
     with naming(path, "read"):
         try:
             text = path.read_text("ascii", "replace")
         except FileNotFoundError:
-            return {}
-    keys: dict[tuple[str, str], str] = {}
+            return _File()
+    found = _File()
     for number, line in enumerate(text.splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if match is None:
@@ -139,10 +164,18 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
                 f"{shown(str(path), 200)} line {number} is not a server, a network and a key",
                 "put that line right or take it out",
             )
-        keys[match[1], match[2]] = match[3]
-    return keys
+        if match[4]:
+            found.retired.setdefault((match[1], match[2]), []).append(match[3])
+        else:
+            found.keys[match[1], match[2]] = match[3]
+    return found
 
 
-def _write(path: Path, keys: dict[tuple[str, str], str]) -> None:
-    lines = [f"{place} {network} {key}\n" for (place, network), key in sorted(keys.items())]
+def _write(path: Path, file: _File) -> None:
+    lines = [f"{place} {network} {key}\n" for (place, network), key in sorted(file.keys.items())]
+    lines += [
+        f"{place} {network} {key} retired\n"
+        for (place, network), keys in sorted(file.retired.items())
+        for key in keys
+    ]
     replace_file(path, "".join(lines).encode())

@@ -9,7 +9,7 @@ from billots.host import Host
 from billots.known_servers import KnownServers, Standing, key_changed
 
 NET, OTHER_NET = "0" * 32, "1" * 32
-ONE, TWO = "1" * 64, "2" * 64
+ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 64
 HOST = Host("mint.example.org", 7333)
 
 
@@ -75,6 +75,39 @@ def test_a_key_counts_again_once_it_is_accepted(tmp_path):
     assert KnownServers(tmp_path).key(HOST, NET) == TWO
 
 
+def test_keys_that_were_replaced_are_kept_as_retired(tmp_path):
+    remembered(tmp_path)
+    assert KnownServers(tmp_path).retired(HOST, NET) == []
+    KnownServers(tmp_path).accept(HOST, NET, TWO)
+    assert KnownServers(tmp_path).retired(HOST, NET) == [ONE]
+    KnownServers(tmp_path).accept(HOST, NET, TWO)
+    KnownServers(tmp_path).accept(HOST, NET, THREE)
+    known = KnownServers(tmp_path)
+    assert (known.key(HOST, NET), known.retired(HOST, NET)) == (THREE, [ONE, TWO])
+    assert known.retired(HOST, OTHER_NET) == []
+    assert known.retired(Host("127.0.0.1", 7333), NET) == []
+    assert (tmp_path / "known_servers").read_text().splitlines() == [
+        f"mint.example.org:7333 {NET} {THREE}",
+        f"mint.example.org:7333 {NET} {ONE} retired",
+        f"mint.example.org:7333 {NET} {TWO} retired",
+    ]
+    remembered(tmp_path, Host("other.example.org", 7333))
+    assert KnownServers(tmp_path).retired(HOST, NET) == [ONE, TWO]
+
+
+def test_a_retired_key_that_is_accepted_again_is_none_any_more(tmp_path):
+    remembered(tmp_path)
+    KnownServers(tmp_path).accept(HOST, NET, TWO)
+    KnownServers(tmp_path).accept(HOST, NET, ONE)
+    assert KnownServers(tmp_path).retired(HOST, NET) == [TWO]
+
+
+def test_attack_a_retired_key_stands_as_a_changed_one(tmp_path):
+    remembered(tmp_path)
+    KnownServers(tmp_path).accept(HOST, NET, TWO)
+    assert KnownServers(tmp_path).standing(HOST, NET, ONE) is Standing.CHANGED
+
+
 def test_a_pinned_host_can_only_be_accepted_with_its_key(tmp_path):
     with pytest.raises(ServerKeyChanged, match="pinned"):
         KnownServers(tmp_path).accept(Host(HOST.address, HOST.port, ONE), NET, TWO)
@@ -99,11 +132,15 @@ def test_ipv6_places_have_brackets(tmp_path):
 
 
 def test_the_errors_say_what_to_do():
-    assert key_changed(HOST).hint.endswith("name it as mint.example.org:7333#<key>")
+    hint = "ask who runs it; if its key is new, bwallet --accept-key mint.example.org:7333"
+    assert key_changed(HOST).hint == hint
     assert "pinned" in str(key_changed(Host(HOST.address, HOST.port, ONE)))
 
 
-@pytest.mark.parametrize("line", ["mint:7333", f"mint:7333 {NET} zz", f"mint {NET} {ONE}", "", "é"])
+@pytest.mark.parametrize(
+    "line",
+    ["mint:7333", f"mint:7333 {NET} zz", f"mint {NET} {ONE}", "", "é", f"mint:1 {NET} {ONE} x"],
+)
 def test_a_line_that_is_none_is_named(tmp_path, line):
     remembered(tmp_path)
     with (tmp_path / "known_servers").open("a") as file:
