@@ -89,13 +89,15 @@ class Receipt(Struct, frozen=True):
 class Word(Struct, frozen=True):
     """What one server signed about rows of a transfer, as far as it agrees with them.
 
-    `claims` are those of the `rows` that it says are settled. `check` must hold for it to count.
+    `claims` are those of the `rows` that it says are settled. `check` must hold for it to count;
+    `vote` is what says all this.
     """
 
     server: str
     rows: frozenset[Row]
     claims: frozenset[Row]
     check: Check
+    vote: SignedVote
 
 
 class Electorate(Struct, frozen=True):
@@ -180,6 +182,13 @@ def trimmed(
     return Receipt(receipt.transfer, tuple(votes)) if votes else None
 
 
+def server_of(vote: SignedVote) -> str:
+    """The key of the server that is said to have signed a vote."""
+    if isinstance(vote.statement, SignedStatement):
+        return vote.statement.server
+    return vote.feed.server if isinstance(vote.feed, FeedVote) else ""
+
+
 _decoder = msgspec.json.Decoder(Receipt)
 
 
@@ -220,7 +229,7 @@ def _word_of_statement(transfer: Transfer, statement: SignedStatement) -> Word:
     check = (bytes.fromhex(statement.server), message, bytes.fromhex(statement.signature))
     rows = frozenset(row for row, status in agreed if status not in _SILENT)
     claims = frozenset(row for row, status in agreed if status is Status.SETTLED)
-    return Word(statement.server, rows, claims, check)
+    return Word(statement.server, rows, claims, check, SignedVote(statement=statement))
 
 
 _SILENT = (Status.UNKNOWN, Status.UNISSUED)
@@ -243,4 +252,4 @@ def _word_of_feed(transfer: Transfer, vote: FeedVote) -> Word:
         rows = frozenset()
     message = feed_bytes(transfer.network, vote.server, vote.count, vote.root)
     check = (bytes.fromhex(vote.server), message, bytes.fromhex(vote.signature))
-    return Word(vote.server, rows, claims, check)
+    return Word(vote.server, rows, claims, check, SignedVote(feed=vote))

@@ -36,7 +36,7 @@ ORDER = {
         "node.outfeed node.subscriptions "
         "node.requests node.links node.node node"
     ),
-    "the wallet's files": "user_data journal known_servers",
+    "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
     "server": "wire switchboard dialing engine listening server",
     "wallet": "link circle poll evidence outcomes refusals listing sending wallet",
@@ -69,6 +69,7 @@ CONFINED = {
     "selectors": {"mock"},
     "signal": {"commands", "mock"},
     "socket": {"server", "mock"},
+    "sqlite3": {"billots.kept_receipts"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
     "time": {"billots.server"},  # `started` in `info`; nothing is decided by it
@@ -78,6 +79,7 @@ CONFINED = {
 FILES = {
     "billots.crypto",  # key files
     "billots.journal",
+    "billots.kept_receipts",
     "billots.known_servers",
     "billots.network",  # network files
     "billots.store.folder",
