@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from billots.crypto import verify
+from billots.errors import BillotsError, StoreOutdated
 from billots.node import Node
 from billots.node.work import Check
 from billots.store.interface import Batch
@@ -27,6 +28,9 @@ class Engine:
         self._node = node
         self._wake = asyncio.Event()
         self._stopping = False
+        self._failure: BillotsError | None = None
+        self.commits = 0
+        """Batches that are on disk."""
         self._threads = os.cpu_count() or 1
         self._checkers = ThreadPoolExecutor(self._threads, "billots-check")
         self._writer = ThreadPoolExecutor(1, "billots-write")
@@ -36,7 +40,10 @@ class Engine:
         self._wake.set()
 
     async def run(self, round_over: Callable[[], None]) -> None:
-        """Run rounds until `stop`; raises StoreFailed when the store can't be written.
+        """Run rounds until `stop`.
+
+        Raises StoreFailed when the store can't be written, StoreDamaged when it can't be read,
+        StoreOutdated when the node finds that it is an old copy, and what `fail` was told.
 
         `round_over` is called when the node may have something to send. Nothing of a failed
         round is said: those who asked hear `store_failed`.
@@ -46,6 +53,7 @@ class Engine:
             while not self._stopping or node.has_work:
                 if not self._stopping:
                     await self._until_due()
+                self._check()
                 node.tick(loop.time())
                 if node.has_work or node.flush_due:
                     await self._round()
@@ -55,6 +63,7 @@ class Engine:
                 if node.lagging or node.has_work:
                     await asyncio.sleep(0)  # let others in between two pages or rounds
                     self._wake.set()
+            self._check()
             await self._commit(node.stopping())
         except BaseException:
             node.failed()
@@ -63,6 +72,18 @@ class Engine:
         finally:
             self._checkers.shutdown(wait=False, cancel_futures=True)
             self._writer.shutdown(wait=True)
+
+    def fail(self, error: BillotsError) -> None:
+        """Something outside of a round can't be gone on after: `run` ends with it."""
+        self._failure = self._failure or error
+        self._wake.set()
+
+    def _check(self) -> None:
+        """Raise what stands against going on."""
+        if self._failure is not None:
+            raise self._failure
+        if self._node.outdated:
+            raise StoreOutdated("the store is an old copy: newer votes under its key are known")
 
     def stop(self) -> None:
         """Finish what was begun, flush, and let `run` return."""
@@ -85,6 +106,7 @@ class Engine:
         node, loop = self._node, asyncio.get_running_loop()
         results = await self._verify(node.checks())
         batch = node.judge(results, loop.time())
+        self._check()  # an old copy's votes must not be written, far less said
         await self._commit(batch)
         node.committed(loop.time(), written=batch is not None)
 
@@ -101,6 +123,7 @@ class Engine:
         if batch is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._writer, self._node.ledger.store.commit, batch)
+            self.commits += 1
 
 
 def _verify_all(checks: Sequence[Check]) -> list[bool]:

@@ -43,10 +43,30 @@ class Limits:
     feed_every_s: float = 0.05
     votes_per_peer_max: int = 100_000
     bodies_max: int = 8192
+    consults_per_s: float = 128.0
+    """Billots that each trusted feed, rows in conflict, and all wallets together may each have
+    us ask the trusted servers about."""
+    consults_own_per_s: float = 4096.0
+    """The same for what we want to know ourselves: at a start, or without our memory."""
+    consults_asked_max: int = 4096
+    consults_wanted_max: int = 200_000
+    consult_after_s: float = 1.0
+    """How long feeds may take to settle a billot before it is asked about."""
+    consult_again_s: float = 1.0
+    consult_again_s_max: float = 60.0
+    receipt_after_s: float = 1.0
+    """How long a receipt is kept in memory alone, for by then all have voted as a rule."""
+    questions_max: int = 1024
+    """Questions that wait until this server knows what it may say."""
+    question_s: float = 3.0
     dial_first_s: float = 0.05
     dial_max_s: float = 5.0
     dial_timeout_s: float = 3.0
     announce_dials_per_s: float = 0.1
+    reopen_first_s: float = 0.1
+    reopen_max_s: float = 2.0
+    reopen_tries_max: int = 6
+    """How often a store that fails is opened again without a commit in between."""
     stop_s: float = 5.0
     """How long a stop waits for what was begun."""
 

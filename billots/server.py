@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -13,24 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from billots.crypto import PrivateKey
-from billots.dialing import Prober, keep_link
-from billots.engine import Engine
-from billots.errors import BillotsError, ServerError
+from billots.errors import BillotsError
 from billots.host import Host, parse_hosts
 from billots.limits import Limits
 from billots.listening import listen, serve
-from billots.network import Network, shown
+from billots.lives import Lives
+from billots.network import Network
 from billots.node import Node, Settings
-from billots.store import Batch, MemoryStore, Store, open_store
-from billots.switchboard import Switchboard
+from billots.store import Store
 from billots.version import __version__
 from billots.wire import IncomingWire
-
-log = logging.getLogger("billots.server")
-
-_LINGER_S = 0.5
-"""How long a stopping server waits for others to end connections on which all is said."""
 
 
 class Server:
@@ -60,17 +51,13 @@ class Server:
         self.host = host
         self.port = port
         self.name = name
-        self._given_store = store
+        self._store = store
         self._trusted = _hosts(trusted)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._engine_task: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
         self._thread_error: BillotsError | None = None
         self._thread_stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self.node: Node
-        self._engine: Engine
-        self._store: Store
-        self._board: Switchboard
+        self._lives: Lives
+        self._living: asyncio.Task[None]
         self._listener: asyncio.Server
 
     # -- for everybody ------------------------------------------------------------------------
@@ -86,103 +73,65 @@ class Server:
         """The server's public key, hex."""
         return self.node.key.public_hex
 
+    @property
+    def node(self) -> Node:
+        """What judges at present: another one once the store had to be opened again."""
+        return self._lives.life.node
+
     async def start(self) -> None:
-        """Open the store, listen, dial; raises ServerError or StoreError."""
-        self._listener = await listen(lambda: IncomingWire(self._board), self.host, self.port)
+        """Open the store, listen, dial; raises ServerError or StoreError.
+
+        A damaged store is moved aside and kept, and a new one with a new key takes its place, if
+        others are trusted who know what was in it.
+        """
+        self._listener = await listen(self._incoming, self.host, self.port)
         try:
-            self._store = self._open()
+            wanted, self.port = self.port, self._listener.sockets[0].getsockname()[1]
+            self._lives = Lives(self.network, self._store, self._settings(), self.host)
             try:
-                await self._begin()
+                await serve(self._listener, self.host, wanted)
             except BaseException:
-                self._store.close()
+                self._lives.close()
                 raise
         except BaseException:
             self._listener.close()
             raise
+        self._lives.life.begin()
+        self._living = asyncio.create_task(self._lives.run(), name="server")
+        self._living.add_done_callback(self._over)
 
-    async def _begin(self) -> None:
-        """Listening and store are there: put the rest together and let others in."""
-        limits = self.limits
-        key = _server_key(self._store)
-        wanted, self.port = self.port, self._listener.sockets[0].getsockname()[1]
-        settings = Settings(
+    def _incoming(self) -> IncomingWire:
+        return IncomingWire(self._lives.life.board)
+
+    def _settings(self) -> Settings:
+        return Settings(
             name=self.name,
             version=__version__,
             port=self.port,
             trusted=self._trusted,
             started=int(time.time()),
-            limits=limits,
+            limits=self.limits,
         )
-        self.node = node = Node(self.network, self._store, key, settings)
-        self._engine = Engine(node)
-        prober = Prober(self.network.id, limits.announce_dials_per_s, node.hosts.add_host)
-        self._board = board = Switchboard(
-            node, limits, wake=self._engine.wake, announced=prober.add
-        )
-        await serve(self._listener, self.host, wanted)
-        self._engine_task = asyncio.create_task(self._engine.run(board.round_over), name="engine")
-        self._engine_task.add_done_callback(self._engine_over)
-        jobs = [board.sweep(), prober.run()]
-        jobs += [keep_link(board, index) for index in range(len(self._trusted))]
-        self._tasks = [asyncio.create_task(job) for job in jobs]
 
-    def _engine_over(self, engine: asyncio.Task[None]) -> None:
-        """A server that judges no more takes no more: whoever asks is to try another."""
-        if engine.cancelled() or engine.exception() is not None:
-            self._listener.close()
-            self._board.deaf = True
-            for wire in self._board.wires:
-                wire.finish()
+    def _over(self, living: asyncio.Task[None]) -> None:
+        self._listener.close()
+        if not living.cancelled():
+            living.exception()  # `wait` is who hears of it, if anybody does
 
     async def wait(self) -> None:
         """Serve until `stop`.
 
-        Raises StoreFailed when the store can't be written any more, ServerError for whatever
-        else the server can't go on after.
+        Raises StoreError when the store can't be gone on with, nor opened again, ServerError for
+        whatever else the server can't go on after.
         """
-        assert self._engine_task is not None
-        jobs = {self._engine_task, *self._tasks}
-        try:
-            while not self._engine_task.done():
-                done, jobs = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-                for job in done:
-                    if not job.cancelled():
-                        job.result()
-            self._engine_task.result()
-        except BillotsError:
-            raise
-        except Exception as error:
-            log.debug("the server ended by", exc_info=error)
-            reason = f"{type(error).__name__}: {shown(str(error), 100)}"
-            raise ServerError(
-                f"the server can't go on: {reason}",
-                "start it again; with --log-level debug it says more",
-            ) from error
+        await asyncio.shield(self._living)
 
     async def stop(self) -> None:
         """Take nothing new, finish what was begun, flush, close."""
-        board = self._board
         self._listener.close()
-        board.deaf = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._engine.stop()
-        assert self._engine_task is not None
-        with contextlib.suppress(Exception):  # `wait` is who hears of a failed store
-            async with asyncio.timeout(self.limits.stop_s):
-                await self._engine_task
-        for wire in board.wires:
-            wire.finish()
-        await board.gone_within(min(_LINGER_S, self.limits.stop_s))
-        for wire in board.wires:
-            if not wire.queued_bytes:
-                wire.abort()  # it has heard all and doesn't go by itself
-        await board.gone_within(self.limits.stop_s)
-        for wire in board.wires:
-            wire.abort()
-        await board.all_gone()
-        self._store.close()
+        await self._lives.stop()
+        await asyncio.gather(self._living, return_exceptions=True)
+        self._lives.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -237,29 +186,8 @@ class Server:
         if self._thread_error is not None and kind is None:
             raise self._thread_error
 
-    # -- starting -----------------------------------------------------------------------------
-
-    def _open(self) -> Store:
-        if isinstance(self._given_store, Store):
-            return self._given_store
-        if self._given_store is None:
-            return MemoryStore(self.network)
-        return open_store(self._given_store, self.network)
-
 
 def _hosts(trusted: str | Iterable[str] | Iterable[Host]) -> list[Host]:
     if isinstance(trusted, str):
         return parse_hosts(trusted)
     return parse_hosts([str(host) for host in trusted])
-
-
-def _server_key(store: Store) -> PrivateKey:
-    """The key in the store; a store without one gets it before anything is said."""
-    seed = store.meta("key")
-    if seed is None:
-        key = PrivateKey.generate()
-        batch = Batch.empty()
-        batch.meta["key"] = key.seed
-        store.commit(batch)
-        return key
-    return PrivateKey(seed)

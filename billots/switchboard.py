@@ -13,6 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
+from billots.errors import StoreDamaged, StoreError, StoreFailed
 from billots.host import is_loopback
 from billots.limits import Limits
 from billots.messages import Announce
@@ -43,7 +44,10 @@ def group_of(address: str) -> str:
 
 
 class Switchboard:
-    """All connections of one server. `wake` tells the engine that something arrived."""
+    """All connections of one server.
+
+    `wake` tells the engine that something arrived, `broken` that the store can't be read.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Switchboard:
         *,
         wake: Callable[[], None],
         announced: Callable[[str, Announce], None],
+        broken: Callable[[StoreError], None],
     ) -> None:
         self.node = node
         self.limits = limits
@@ -61,6 +66,7 @@ class Switchboard:
         self.trusted_addresses = {entry.host.address for entry in node.trust.entries}
         """As configured, and as they turned out when we dialled them."""
         self._announced = announced
+        self.broken = broken
         self._loop = asyncio.get_running_loop()
         self._next_id = 1
         self._wires: OrderedDict[int, Wire] = OrderedDict()  # the longest silent one first
@@ -220,6 +226,8 @@ class Switchboard:
         try:
             self._hand_in(wire)
         except Exception as error:  # whatever it is, it ends this one connection
+            if isinstance(error, StoreDamaged | StoreFailed):
+                self.broken(error)
             log.warning("connection %d ended by an error: %s", wire.id, type(error).__name__)
             log.debug("the error was", exc_info=error)
             wire.abort()

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from billots.connection import FrameProtocol
+from billots.errors import StoreDamaged, StoreFailed
 
 if TYPE_CHECKING:
     from billots.switchboard import Switchboard
@@ -75,16 +76,22 @@ class Wire(FrameProtocol):
     def pause_writing(self) -> None:
         """The other side reads too slowly (asyncio calls this)."""
         self.blocked_at = self.board.now
-        self.board.node.blocked(self.id, blocked=True)
+        self._blocked(blocked=True)
         self.board.go_on(self)
 
     def resume_writing(self) -> None:
         """The other side has caught up (asyncio calls this)."""
         self.blocked_at = None
-        self.board.node.blocked(self.id, blocked=False)
+        self._blocked(blocked=False)
         self.board.wake()
         self.board.flush()
         self.board.go_on(self)
+
+    def _blocked(self, *, blocked: bool) -> None:
+        try:
+            self.board.node.blocked(self.id, blocked=blocked)
+        except (StoreDamaged, StoreFailed) as error:  # it went on with a long page
+            self.board.broken(error)
 
     def eof_received(self) -> bool:
         """The other side writes no more; it may still read what we owe it (asyncio calls this)."""

@@ -473,7 +473,7 @@ def test_attack_a_lying_trusted_server_changes_nothing(tmp_path, say):
         async with stranger(liar) as port, Mesh(tmp_path, 3) as servers:
             await three_go_on(servers, f"127.0.0.1:{port}")
             for server in servers.servers.values():
-                assert not server._engine_task.done()
+                assert not server._lives.life.engine_task.done()
                 for billot, owner in (("a-77", MINT), ("a-1", USER1)):
                     await until_settled(server.address, billot, 0, owner)
 

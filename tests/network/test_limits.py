@@ -164,8 +164,10 @@ def test_attack_1024_silent_connections_lock_nobody_out(tmp_path):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         silent = [await Raw.open(server.address) for _ in range(1024)]
         await answers_honest_work(server)
-        assert server.node.connections.keys() <= {wire.id for wire in server._board.wires}
-        assert len(server._board.wires) <= 1000
+        assert server.node.connections.keys() <= {
+            wire.id for wire in server._lives.life.board.wires
+        }
+        assert len(server._lives.life.board.wires) <= 1000
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
         for raw in silent:
             async with raw:
@@ -346,7 +348,7 @@ def test_attack_a_reader_that_does_not_read_is_dropped_and_costs_little(tmp_path
                 raw.write(ask)
             await until_info(server.address, lambda info: info.counts["connections"] == 2)
             await answers_honest_work(server)
-            queued = max(wire.queued_bytes for wire in server._board.wires)
+            queued = max(wire.queued_bytes for wire in server._lives.life.board.wires)
             assert queued <= 4 * 1024 * 1024
             await until_info(server.address, lambda info: info.counts["connections"] == 1)
             # Our own requests, not yet sent, are in this process as well.
@@ -379,7 +381,7 @@ def test_a_follower_that_lags_gets_the_whole_feed(tmp_path):
             raw.writer.transport.pause_reading()
             raw.write(*ask)
             async with await Raw.open(server.address) as wallet:
-                while not any(wire.blocked_at for wire in server._board.wires):
+                while not any(wire.blocked_at for wire in server._lives.life.board.wires):
                     wallet.write(PING)
                     await wallet.line()
                 for billot in billots:

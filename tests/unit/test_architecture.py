@@ -38,7 +38,7 @@ ORDER = {
     ),
     "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
-    "server": "wire switchboard dialing engine listening server",
+    "server": "wire switchboard dialing engine listening life lives server",
     "wallet": "link circle poll evidence outcomes refusals listing sending wallet",
     "commands": (
         "cli cli.program cli.options cli.live cli.documents cli.actions cli.bserver cli.bwallet "

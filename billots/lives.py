@@ -1,0 +1,166 @@
+"""A server's lives, one after the other: what follows when its store can't be gone on with.
+
+A write that failed may have happened: only what the store says once it is opened again is
+known, so nothing in memory outlives the life. A store that is damaged or outdated is set aside
+and kept, and a new one takes its place, with a new key: who lost memory is a new server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+from billots.crypto import PrivateKey
+from billots.errors import StoreDamaged, StoreError, StoreFailed, StoreForeign, StoreOutdated
+from billots.life import Life
+from billots.network import Network, shown
+from billots.node import Node, Settings
+from billots.store import Batch, MemoryStore, Store, open_store, set_aside
+
+log = logging.getLogger("billots.server")
+
+_SET_ASIDE = (StoreDamaged, StoreOutdated)
+_ASIDE_MAX = 4
+"""A disk that damages one store after the other isn't trusted with yet another."""
+
+
+class Lives:
+    """Those of one server that listens on `address`, over the `store` that Server was given."""
+
+    def __init__(
+        self, network: Network, store: Store | str | Path | None, settings: Settings, address: str
+    ) -> None:
+        self._network = network
+        self._given = store
+        self._settings = settings
+        own = {address, "localhost"}
+        # Which entry is our own is certain only once it was dialled; here its place is enough.
+        self._others = any(
+            host.port != settings.port or not (host.loopback or host.address in own)
+            for host in settings.trusted
+        )
+        self._stopping = asyncio.Event()
+        self._tries = 0
+        self._aside = 0
+        self.life = self._open()
+
+    async def run(self) -> None:
+        """Live until `stop`, again and again as long as the store can be opened again.
+
+        `life` has begun. Raises StoreError when its store can't be gone on with, ServerError
+        for whatever else the server can't go on after.
+        """
+        while True:
+            try:
+                await self.life.over()
+            except (StoreFailed, StoreDamaged, StoreOutdated) as error:
+                await self._live_again(error)
+            else:
+                return
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what was begun, flush."""
+        self._stopping.set()
+        await self.life.end(self._settings.limits.stop_s)
+
+    def close(self) -> None:
+        """Let go of the store; a second call does nothing."""
+        self.life.node.ledger.store.close()
+
+    async def _live_again(self, error: StoreError) -> None:
+        """End this life and begin the next over what is on disk, or raise why not."""
+        if not isinstance(self._given, str | Path):
+            raise error
+        if self.life.engine.commits:
+            self._tries = 0
+        await self.life.end(0)
+        self.close()
+        while True:
+            self._tries += 1
+            if self._tries > self._settings.limits.reopen_tries_max:
+                raise error
+            if not isinstance(error, _SET_ASIDE):
+                log.error("%s; opening the store again", error)
+            await self._wait()
+            if self._stopping.is_set():
+                raise error
+            try:
+                self.life = self._next(error)
+            except (StoreDamaged, StoreForeign):
+                raise
+            except StoreError as again:  # a full disk fails the opening as well
+                error = again
+            else:
+                break
+        self.life.begin()
+        log.warning("the store is open again")
+
+    async def _wait(self) -> None:
+        """Give a disk time to recover, longer with each try; a stop ends it."""
+        limits = self._settings.limits
+        seconds = min(limits.reopen_first_s * 2 ** (self._tries - 1), limits.reopen_max_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    # -- opening ------------------------------------------------------------------------------
+
+    def _next(self, error: StoreError) -> Life:
+        if isinstance(error, _SET_ASIDE):
+            self._set_aside(error)
+        return self._open()
+
+    def _open(self) -> Life:
+        """A life over the store; over a new one if the store is damaged."""
+        try:
+            return self._life_over(self._opened())
+        except StoreDamaged as error:
+            self._set_aside(error)
+        return self._life_over(self._opened())
+
+    def _opened(self) -> Store:
+        if isinstance(self._given, Store):
+            return self._given
+        if self._given is None:
+            return MemoryStore(self._network)
+        return open_store(self._given, self._network)
+
+    def _life_over(self, store: Store) -> Life:
+        try:
+            return Life(Node(self._network, store, _server_key(store), self._settings))
+        except BaseException:
+            store.close()
+            raise
+
+    def _set_aside(self, error: StoreError) -> None:
+        """Move the store out of the way; raises if there is nobody to learn from."""
+        self._aside += 1
+        if not isinstance(self._given, str | Path) or self._aside > _ASIDE_MAX:
+            raise error
+        if not self._others:
+            raise StoreDamaged(
+                f"{error}; nobody is trusted who could tell what was in it",
+                "put a copy back: without one, every billot is its first owner's again",
+            ) from error
+        word = "outdated" if isinstance(error, StoreOutdated) else "damaged"
+        kept = set_aside(self._given, word)
+        log.error(
+            "%s; store %s is kept as %s, and this is a new server with a new key",
+            error,
+            shown(str(self._given), 200),
+            shown(str(kept), 200),
+        )
+
+
+def _server_key(store: Store) -> PrivateKey:
+    """The key in the store; a store without one gets it before anything is said."""
+    seed = store.meta("key")
+    if seed is None:
+        key = PrivateKey.generate()
+        batch = Batch.empty()
+        batch.meta["key"] = key.seed
+        store.commit(batch)
+        return key
+    return PrivateKey(seed)

@@ -1,0 +1,184 @@
+"""A store that can't be used any more is kept, and its server starts as a new one.
+
+Never repaired in silence: LevelDB would go on without what it can't read, and a server that
+forgot some of its votes would contradict them.
+"""
+
+import asyncio
+import contextlib
+
+import pytest
+from servers import (
+    DEADLINE_S,
+    MINT,
+    USER1,
+    USER2,
+    Mesh,
+    Process,
+    connect,
+    fresh,
+    holdings,
+    mesh,
+    run,
+    send,
+    signed,
+    submit,
+    until_settled,
+)
+
+from billots.errors import BillotsError, Refused, StoreDamaged, StoreOutdated
+from billots.messages import Info
+from billots.network import Network
+from billots.server import Server
+from billots.store import MemoryStore, open_store
+
+TEST = Network.shipped("test")
+
+
+async def until_new_key(address, before):
+    """Wait until the server at `address` has another key than before; it may be away meanwhile."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with contextlib.suppress(BillotsError):
+                async with await connect(address) as client:
+                    key = (await client.call("info", None, Info)).server
+                    if key != before:
+                        return key
+            await asyncio.sleep(0)
+
+
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x10
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def damage(folder, what):
+    """Flip a bit in a store that nobody has open; returns the file's name and its new content."""
+    open_store(folder, TEST).close()  # makes a table of what is in its log
+    if what == "manifest":
+        (path,) = folder.glob("MANIFEST-*")
+        return path.name, flip(path, 20)
+    # Within the first block: billots, of which nothing is read at a start.
+    path = max(folder.glob("*.ldb"), key=lambda path: path.stat().st_size)
+    return path.name, flip(path, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["manifest", "table"])
+def test_attack_a_damaged_store_is_kept_and_its_server_is_a_new_one(tmp_path, what):
+    """Flipped bits, seen when it is opened, or only when somebody asks for what was there."""
+    billots = [*fresh(100), "j-1"]
+
+    async def main():
+        async with Mesh(tmp_path, 4) as servers:
+            await servers.start(0, 1, 2)
+            trusted = ", ".join(servers.hosts[:3])
+            place = {"port": servers.ports[3]}
+            with Process(tmp_path, "--trusted", trusted, **place) as process:
+                for billot in billots:
+                    await submit(servers.hosts[0], signed(MINT, USER1, (billot, 1)))
+                for billot in billots:
+                    await until_settled(servers.hosts[3], billot, 1, USER1)
+                async with await connect(servers.hosts[3]) as client:
+                    key = (await client.call("info", None, Info)).server
+                assert process.end(15)[0] == 0
+            name, content = damage(tmp_path / "test.db", what)
+            with Process(tmp_path, "--trusted", trusted, **place) as process:
+                with contextlib.suppress(BillotsError):  # this may be what shows the damage
+                    async with await connect(servers.hosts[3]) as client:
+                        await holdings(client, *billots)
+                new_key = await until_new_key(servers.hosts[3], key)
+                for billot in billots:
+                    await until_settled(servers.hosts[3], billot, 1, USER1)
+                await submit(servers.hosts[3], signed(USER1, USER2, (billots[0], 2)))
+                await until_settled(servers.hosts[3], billots[0], 2, USER2)
+                status, _, err = process.end(15)
+            assert status == 0
+            assert "Traceback" not in err
+            (said,) = [line for line in err.splitlines() if "is kept as" in line]
+            kept = tmp_path / "test.db.damaged-1"
+            assert " ERROR " in said
+            assert {"manifest": "is damaged: ", "table": "can't read store "}[what] in said
+            assert f"store {tmp_path / 'test.db'} is kept as {kept}" in said
+            assert (kept / name).read_bytes() == content
+            store = open_store(tmp_path / "test.db", TEST, create=False)
+            assert store.meta("key") is not None
+            store.close()
+            assert new_key != key
+
+    run(main())
+
+
+def test_a_damaged_store_of_a_server_that_trusts_nobody_is_an_error(tmp_path):
+    """There is nobody to learn from: a new store would give every billot back to its issuer."""
+    with Process(tmp_path) as process:
+        run(submit(process.address, signed(MINT, USER1, (fresh()[0], 1))))
+        process.end(15)
+    name, content = damage(tmp_path / "test.db", "manifest")
+    with Process(tmp_path) as process:
+        status, out, err = process.end()
+    assert (status, out) == (2, "")
+    said, hint = err.splitlines()
+    assert said.startswith(f"bserver: error: store {tmp_path / 'test.db'} is damaged: ")
+    assert "nobody is trusted" in said
+    assert hint.startswith("hint: put a copy back")
+    assert (tmp_path / "test.db" / name).read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["test.db"]
+
+
+def test_who_trusts_only_itself_trusts_nobody(tmp_path):
+    async def main():
+        server = Server("test", store=tmp_path / "0.db")
+        await server.start()
+        port = server.port
+        await server.stop()
+        damage(tmp_path / "0.db", "manifest")
+        own = f"localhost:{port}"
+        with pytest.raises(StoreDamaged, match="nobody is trusted"):
+            await Server("test", port=port, store=tmp_path / "0.db", trusted=own).start()
+
+    run(main())
+
+
+def test_an_old_copy_is_kept_and_its_server_is_a_new_one(tmp_path):
+    """What shows that it is one is the node's to know; nothing of that round is written."""
+
+    async def main():
+        async with mesh(tmp_path, 2) as servers:
+            server, (first, second) = servers.servers[0], fresh(2)
+            await submit(server.address, signed(MINT, USER1, (first, 1)))
+            await servers.settled(first, 1, USER1)
+            old = server.node
+            key = server.key
+            async with await connect(server.address) as client:
+                old.outdated = True
+                with pytest.raises(Refused) as refused:
+                    await send(client, signed(MINT, USER1, (second, 1)))
+            assert refused.value.name == "store_failed"
+            assert await until_new_key(server.address, key) == server.key != key
+            await servers.settled(first, 1, USER1)
+            await submit(server.address, signed(MINT, USER1, (second, 1)))
+            await servers.settled(second, 1, USER1)
+        store = open_store(tmp_path / "0.db.outdated-1", TEST, create=False)
+        (kept, unwritten) = store.moved([first, second])
+        assert (kept.owner, unwritten) == (USER1.owner, None)
+        store.close()
+
+    run(main())
+
+
+def test_a_store_that_was_handed_in_is_never_moved(tmp_path):
+    async def main():
+        store = MemoryStore(TEST)
+        server = Server("test", store=store)
+        await server.start()
+        server.node.outdated = True
+        with pytest.raises(Refused):
+            await submit(server.address, signed(MINT, USER1, (fresh()[0], 1)))
+        with pytest.raises(StoreOutdated):
+            await server.wait()
+        await server.stop()
+
+    run(main())
