@@ -1,17 +1,28 @@
-"""The servers that a wallet asks together, and the network that they must share."""
+"""The servers that a wallet asks together, and the network that they must share.
+
+Without a network given it is the shipped one that a quorum of them states, or most of those
+that answer in a moment. A server of another one counts for nothing, like one that is down: a
+liar that names another network must not stop the wallet.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Self
 
-from billots.errors import InputError, JournalError, Unreachable, WrongNetwork
+from billots.errors import BillotsError, InputError, JournalError, Unreachable, WrongNetwork
 from billots.host import Host
 from billots.known_servers import KnownServers
-from billots.link import Link
+from billots.link import Link, OtherNetwork, Problem
 from billots.network import SHIPPED, Network
 from billots.quorum import Quorum
+from billots.receipt import Electorate
+
+NETWORK_AFTER_S = 1.0
+"""How long the others may take to name their network, once one has."""
 
 
 class Circle:
@@ -47,6 +58,10 @@ class Circle:
         self._known = known
         self._given = network
         self._network = network
+        self._named: dict[Link, str | None] = {}
+        self._decided = asyncio.Event()
+        self._error: WrongNetwork | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def network(self) -> Network:
@@ -59,6 +74,19 @@ class Circle:
         """How many servers the list names; entries that turned out to have one key are one."""
         keys = [link.key or self._expected_key(link) for link in self.links]
         return len({key for key in keys if key}) + keys.count(None)
+
+    def electorate(self) -> Electorate:
+        """Whose votes count in a receipt: the keys that the list's entries have and had."""
+        entries: dict[str, str] = {}
+        retired: dict[str, str] = {}
+        for link in self.links:
+            key = link.key or self._expected_key(link)
+            place = link.host.place
+            if key is not None:
+                place = entries.setdefault(key, place)
+            for old in self._known.retired(link.host, self.network.id):
+                retired.setdefault(old, place)
+        return Electorate(self.n, entries, retired)
 
     def _expected_key(self, link: Link) -> str | None:
         if self._network is None:
@@ -79,31 +107,68 @@ class Circle:
     async def open(self, link: Link) -> str:
         """Connect to a server, hold its network against the others', and return its id.
 
-        Raises WrongNetwork if it is another one than given, than the other servers', or than
-        any that this wallet knows.
+        Raises OtherNetwork if it is another one than given, or than most others'; WrongNetwork
+        if theirs can't be told, and what `Link.open` raises.
         """
-        network_id = await link.open()
+        try:
+            network_id = await link.open()
+        except BillotsError:
+            self._heard(link, None)
+            raise
+        self._heard(link, network_id)
         if self._network is None:
-            shipped = (Network.shipped(name) for name in SHIPPED)
-            self._network = next((n for n in shipped if n.id == network_id), None)
-        if self._network is None:
-            raise WrongNetwork(
-                f"{link.host.place} serves a network that this wallet does not know",
-                "--network FILE names the file of that network",
-            )
-        if self._network.id != network_id:
+            await self._decided.wait()
+        if self._error is not None:
+            raise self._error
+        if self.network.id != network_id:
             raise self._other_network(link)
         return network_id
 
-    def _other_network(self, link: Link) -> WrongNetwork:
+    def _heard(self, link: Link, network_id: str | None) -> None:
+        self._named[link] = network_id
+        if self._network is not None or self._decided.is_set():
+            return
+        named = Counter(self._named[k] for k in self.links if self._named.get(k) is not None)
+        most = max(named.values(), default=0)
+        if most >= self.quorum.needed(len(self.links)) or all(k in self._named for k in self.links):
+            self._decide()
+        elif network_id is not None and self._timer is None:
+            after_s = min(NETWORK_AFTER_S, self.timeout_s / 2)
+            self._timer = asyncio.get_running_loop().call_later(after_s, self._decide)
+
+    def _decide(self) -> None:
+        """Take the network that most of the list name; if none of it does, the server's."""
+        named = [name for link in self.links if (name := self._named.get(link)) is not None]
+        named = named or [name for name in self._named.values() if name is not None]
+        if not named or self._decided.is_set():
+            return
+        (most, count), *rest = Counter(named).most_common(2)
+        shipped = (Network.shipped(name) for name in SHIPPED)
+        self._network = next((n for n in shipped if n.id == most), None)
+        if rest and rest[0][1] == count:
+            places = [k.host.place for k, name in self._named.items() if name not in (None, most)]
+            self._network = None
+            self._error = WrongNetwork(
+                f"servers of different networks: {places[0]} serves another than others",
+                "name servers of one network in --trusted, or the network with --network",
+            )
+        elif self._network is None:
+            places = [link.host.place for link, name in self._named.items() if name == most]
+            self._error = WrongNetwork(
+                f"{places[0]} serves a network that this wallet does not know",
+                "--network FILE names the file of that network",
+            )
+        self._decided.set()
+
+    def _other_network(self, link: Link) -> OtherNetwork:
         name = self.network.name
         if self._given is not None:
-            return WrongNetwork(
+            return OtherNetwork(
                 f"{link.host.place} does not serve network {name}",
                 "--server or --trusted names a server of it, --network another network",
             )
-        return WrongNetwork(
-            f"servers of different networks: not all serve {name}, {link.host.place} does not",
+        return OtherNetwork(
+            f"servers of different networks: most serve {name}, {link.host.place} does not",
             "name servers of one network in --trusted, or the network with --network",
         )
 
@@ -112,8 +177,13 @@ class Circle:
         return (link for link in self.links if link.problem is not None)
 
     def require_one(self) -> None:
-        """Raise Unreachable if nothing answered at all, anywhere on the list."""
-        if any(link.reached for link in self.everyone):
+        """Raise Unreachable if nothing answered at all, WrongNetwork if none of our network."""
+        reached = [link for link in self.everyone if link.reached]
+        if reached:
+            first = reached[0].error
+            others = all(link.problem is Problem.OTHER_NETWORK for link in reached)
+            if others and first is not None:
+                raise first
             return
         hint = "bserver 7333 test starts a server here; --trusted names others"
         if not any(link.host.loopback for link in self.everyone):
@@ -127,6 +197,8 @@ class Circle:
         return self
 
     async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for link in self.everyone:
             link.close()
         with contextlib.suppress(*(() if error is None else (JournalError,))):

@@ -16,6 +16,7 @@ from billots.errors import (
     Refused,
     ServerKeyChanged,
     Unreachable,
+    WrongNetwork,
 )
 from billots.host import Host
 from billots.known_servers import KnownServers, Standing, key_changed
@@ -34,11 +35,16 @@ class Problem(StrEnum):
     UNSIGNED = "did not sign the answer to what was asked"
     CHANGED_KEY = "shows another key than the one known"
     REFUSED = "refused to answer"
+    OTHER_NETWORK = "serves another network"
     NOT_AWAITED = "was not waited for"
 
 
 class Unsigned(ProtocolError):
     """A server's answer is no set of votes: unsigned, or signed for another question."""
+
+
+class OtherNetwork(WrongNetwork):
+    """One server serves another network than the one that is asked about."""
 
 
 class Link:
@@ -81,14 +87,17 @@ class Link:
         assert self._client is not None
         return await self._client.call(method, params, result, timeout_s=self.timeout_s)
 
-    async def statement(self, network_id: str, billots: Sequence[str]) -> Statement:
-        """The server's signed word on up to 256 billots.
+    async def statement(
+        self, network_id: str, billots: Sequence[str], *, proof: bool = False
+    ) -> Statement:
+        """The server's signed word on up to 256 billots; with `proof` on up to 16.
 
-        Raises Unsigned or ServerKeyChanged for an answer that must not be counted, and what
-        `Client.call` raises.
+        Proofs are not signed and not looked at here. Raises Unsigned or ServerKeyChanged for
+        an answer that must not be counted, and what `Client.call` raises.
         """
         nonce = new_nonce()
-        statement = await self.call("who_owns", WhoOwns(tuple(billots), nonce), Statement)
+        params = WhoOwns(tuple(billots), nonce, proof)
+        statement = await self.call("who_owns", params, Statement)
         self.judge(statement, network_id, nonce, billots)
         return statement
 
@@ -116,6 +125,8 @@ class Link:
                 self.error = Refused(error.code, said, error.name)
             case ServerKeyChanged():
                 self.problem = Problem.CHANGED_KEY
+            case WrongNetwork():
+                self.problem = Problem.OTHER_NETWORK
             case Unsigned():
                 self.problem = Problem.UNSIGNED
             case Unreachable():

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from billots.circle import Circle
 from billots.errors import BillotIdError, BillotsError, JournalError, ProtocolError, WrongNetwork
-from billots.link import Link
+from billots.link import Link, OtherNetwork
 from billots.messages import ListBillots, Listed
 from billots.network import ROWS_MAX, Network, split_billot_id
 from billots.outcomes import Listing, OwnedBillot, UnmovedBillots
@@ -96,6 +96,8 @@ async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
             for task in done:
                 try:
                     found.append(task.result())
+                except OtherNetwork as error:
+                    tasks[task].fail(error)
                 except (WrongNetwork, JournalError):
                     raise
                 except BillotsError as error:

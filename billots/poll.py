@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from billots.circle import Circle
-from billots.errors import BillotIdError, BillotsError, JournalError, WrongNetwork
+from billots.errors import BillotIdError, BillotsError, InputError, JournalError, WrongNetwork
 from billots.holding import Holding, Status
 from billots.host import Host
-from billots.link import Link, Problem
+from billots.link import Link, OtherNetwork, Problem
 from billots.network import ROWS_MAX
 from billots.quorum import Tally, Verdict, count, highest_seq
+from billots.receipt import Receipt, SignedVote
+from billots.statement import PROOF_ROWS_MAX, Statement
+from billots.transfer import Transfer
 
 AGAIN_AFTER_S = (0.05, 0.1, 0.2, 0.4)
 """How long a server that is only behind is left in peace before it is asked again."""
@@ -41,7 +44,8 @@ class Poll:
 
     `run` ends as soon as a quorum stands for every billot; without one, when all answered or
     time is up. A server at a lower seq than others, or that says `unknown`, is only behind:
-    it is asked again for a moment.
+    it is asked again for a moment. Up to 16 billots are asked with proofs, so that the votes
+    are kept and make receipts.
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class Poll:
         self.circle = circle
         self.votes: dict[str, dict[str, Holding]] = {billot: {} for billot in billots}
         self.said: dict[Link, dict[str, Holding]] = {link: {} for link in circle.everyone}
+        self.proof = 0 < len(self.votes) <= PROOF_ROWS_MAX
+        self._signed: dict[str, dict[str, SignedVote]] = {billot: {} for billot in billots}
+        self._transfers: dict[str, list[Transfer]] = {billot: [] for billot in billots}
         self._open = set(self.votes)
         self._everyone = everyone
         self._on_answer = on_answer
@@ -97,6 +104,41 @@ class Poll:
         holding = self.said[link].get(billot)
         return Answer(link.host, link.key, holding, None if holding else link.problem)
 
+    def receipt(self, billot: str) -> Receipt | None:
+        """The votes for what a quorum says of a billot that moved, with the transfer.
+
+        None without a quorum, for a billot that never moved or was asked without proofs, and
+        if no server gave the transfer, or room for it was lacking.
+        """
+        tally = self.tally(billot)
+        holding = tally.holding
+        if holding is None or tally.verdict is not Verdict.OWNER:
+            return None
+        signed = self._signed[billot].items()
+        said = self.votes[billot]
+        votes = [
+            vote
+            for server, vote in signed
+            if (said[server].seq, said[server].vote) == (holding.seq, holding.vote)
+        ]
+        for transfer in self._transfers[billot]:
+            if votes and self._moved(transfer, billot, holding):
+                return Receipt(transfer, tuple(votes))
+        return None
+
+    def _moved(self, transfer: Transfer, billot: str, holding: Holding) -> bool:
+        """Whether a transfer that came along is the one that the votes are for."""
+        said = (transfer.network, transfer.sender, transfer.to)
+        if said != (self.circle.network.id, holding.sender, holding.owner):
+            return False
+        if (billot, holding.seq) not in transfer.billots:
+            return False
+        try:
+            transfer.check(self.circle.network)
+        except InputError:
+            return False
+        return transfer.verify()
+
     def _start(self, link: Link, billots: list[str], after_s: float) -> None:
         self._tasks[asyncio.create_task(self._ask(link, billots, after_s))] = link
 
@@ -110,6 +152,8 @@ class Poll:
             for chunks in batched(list(batched(billots, ROWS_MAX)), IN_FLIGHT_MAX):
                 questions = (self._question(link, network_id, chunk) for chunk in chunks)
                 await asyncio.gather(*questions)
+        except OtherNetwork as error:
+            link.fail(error)
         except (WrongNetwork, JournalError, BillotIdError):
             raise
         except BillotsError as error:
@@ -117,14 +161,26 @@ class Poll:
                 link.fail(error)
 
     async def _question(self, link: Link, network_id: str, billots: list[str]) -> None:
-        statement = await link.statement(network_id, billots)
+        statement = await link.statement(network_id, billots, proof=self.proof)
         for row in statement.billots:
             self.said[link][row.id] = row.holding
             if link in self.circle.links:
                 self.votes[row.id][statement.server] = row.holding
+        if self.proof and link in self.circle.links:
+            self._note_proofs(statement)
         self._settle(self._open.intersection(billots))
         if self._on_progress is not None:
             self._on_progress(len(self.votes) - len(self._open), len(self.votes))
+
+    def _note_proofs(self, statement: Statement) -> None:
+        signed = statement.signed()
+        assert signed is not None, "a statement that was judged is signed"
+        vote = SignedVote(statement=signed)
+        for row in statement.billots:
+            self._signed[row.id][statement.server] = vote
+            known = self._transfers[row.id]
+            if isinstance(row.transfer, Transfer) and row.transfer not in known:
+                known.append(row.transfer)
 
     def _settle(self, billots: Collection[str]) -> None:
         """Take the billots that a quorum stands for off the open ones."""

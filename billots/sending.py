@@ -34,7 +34,14 @@ from billots.transfer import Transfer
 _LOCKED_AGAIN_S = 0.02
 _BUSY = ("rate_limited", "store_failed")
 _PASSED_OVER = frozenset(
-    {Problem.UNREACHABLE, Problem.SILENT, Problem.BROKEN, Problem.UNSIGNED, Problem.CHANGED_KEY}
+    {
+        Problem.UNREACHABLE,
+        Problem.SILENT,
+        Problem.BROKEN,
+        Problem.UNSIGNED,
+        Problem.CHANGED_KEY,
+        Problem.OTHER_NETWORK,
+    }
 )
 
 

@@ -21,7 +21,7 @@ from billots.evidence import find_conflict
 from billots.holding import Status
 from billots.host import Host, parse_hosts
 from billots.known_servers import KnownServers
-from billots.link import Link
+from billots.link import Link, OtherNetwork
 from billots.listing import list_billots
 from billots.network import Network, check_owner_id, split_billot_id
 from billots.outcomes import Listing, Overview, OwnerCheck, Sent
@@ -178,6 +178,8 @@ class AsyncWallet:
             await asyncio.gather(*(_greet(circle, link) for link in circle.links))
             answers = tuple(Answer(k.host, k.key, None, k.problem) for k in circle.links)
             reached = any(link.reached for link in circle.links)
+            if reached:
+                circle.require_one()
             network = circle.network if reached else self.network
             needed = self.quorum.needed(circle.n)
             return Overview(owner, self.keyfile, network, answers, needed, circle.n)
@@ -261,6 +263,8 @@ async def _greet(circle: Circle, link: Link) -> None:
         network_id = await circle.open(link)
         first = next(iter(circle.network.denominations))
         await link.statement(network_id, [f"{first}1"])
+    except OtherNetwork as error:
+        link.fail(error)
     except (WrongNetwork, JournalError):
         raise
     except BillotsError as error:

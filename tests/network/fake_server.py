@@ -7,9 +7,11 @@ method that gets the params and a default answer and returns bytes to send inste
 
 import asyncio
 import copy
+from pathlib import Path
 
 import msgspec
 
+import billots.mock
 from billots.crypto import PrivateKey
 from billots.holding import Holding, Status
 from billots.host import Host
@@ -26,8 +28,14 @@ from billots.messages import (
 )
 from billots.network import Network, split_billot_id
 from billots.statement import Statement
+from billots.transfer import Transfer
 
 TEST = Network.shipped("test")
+_MOCK = Path(billots.mock.__file__).parent
+OWNERS = {
+    key.owner: key
+    for key in (PrivateKey.load(_MOCK / name) for name in ("user1", "user2", "user3", "mint"))
+}
 SILENT = object()
 """Returned by a behaviour: no answer at all."""
 CLOSE = object()
@@ -45,6 +53,12 @@ class FakeServer:
         self.holdings = {}
         self.evidence = {}
         self.behaviour = {}
+        self.proofs = {}
+        """(billot, seq, to): the transfer that a question with proofs is answered with."""
+        self.receipts = {}
+        """billot: the receipt, as JSON, that such an answer carries."""
+        self.gate = None
+        """An event that answers wait for."""
         self.requests = []
         """(method, params) in the order in which they came."""
         self._writers = set()
@@ -73,6 +87,12 @@ class FakeServer:
 
     def own(self, billot, seq, sender, owner, status=Status.SETTLED):
         self.holdings[billot] = Holding(seq, sender, owner, status)
+        if sender in OWNERS and (billot, seq, owner) not in self.proofs:
+            self.prove(Transfer.sign(self.network, OWNERS[sender], owner, [(billot, seq)]))
+
+    def prove(self, transfer):
+        for billot, seq in transfer.billots:
+            self.proofs[billot, seq, transfer.to] = transfer
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, self.address, self.port)
@@ -90,6 +110,8 @@ class FakeServer:
         try:
             while line := await reader.readline():
                 request = decode_request(line)
+                if self.gate is not None:
+                    await self.gate.wait()
                 said = self.reply(request)
                 if said is CLOSE:
                     return
@@ -116,12 +138,22 @@ class FakeServer:
         return Info("billots", "1", 1, name, self.key.public_hex, 0, 0, [], {}, {})
 
     def on_who_owns(self, params):
-        return self.statement(params.billots, params.nonce)
+        return self.statement(params.billots, params.nonce, proof=params.proof)
 
-    def statement(self, billots, nonce):
+    def statement(self, billots, nonce, *, proof=False):
         rows = [(billot, self.holding(billot)) for billot in billots]
-        statement = Statement.make(self.network, self.key.public_hex, rows)
+        proofs = [self.proof(billot, holding) for billot, holding in rows] if proof else None
+        statement = Statement.make(self.network, self.key.public_hex, rows, proofs)
         return statement if nonce is None else statement.sign(self.key, nonce)
+
+    def proof(self, billot, holding):
+        receipt = self.receipts.get(billot)
+        transfer = self.proofs.get((billot, holding.seq, holding.owner))
+        return transfer, None if receipt is None else msgspec.Raw(receipt)
+
+    def on_settle(self, params):
+        rows = [row for receipt in params.receipts for row in receipt.transfer.billots]
+        return self.statement([billot for billot, _ in rows], params.nonce)
 
     def on_evidence(self, params):
         first_second = self.evidence.get(params.billot)
@@ -134,6 +166,7 @@ class FakeServer:
             again = (now.seq, now.sender, now.owner) == (seq, transfer.sender, transfer.to)
             if not again and (now.seq + 1, now.owner) != (seq, transfer.sender):
                 return Refuse("stale_seq", {"billot": billot, "holding": now})
+        self.prove(transfer)
         for billot, seq in transfer.billots:
             self.own(billot, seq, transfer.sender, transfer.to)
         ids = [billot for billot, _ in transfer.billots]

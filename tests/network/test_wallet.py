@@ -513,6 +513,49 @@ def test_servers_of_two_networks_are_an_error(tmp_path):
     run(scenario())
 
 
+@pytest.mark.parametrize("other", [MAIN, renamed()], ids=["main", "unknown"])
+@pytest.mark.parametrize("given", [None, TEST], ids=["stated", "given"])
+def test_attack_one_server_of_another_network_stops_no_verb(tmp_path, other, given):
+    async def scenario():
+        async with running(1, network=other) as liar, running(3) as servers:
+            mine = wallet(tmp_path, liar + servers, network=given)
+            check = await mine.check_owner("a-1")
+            assert (check.owner, check.network.id, check.tally.n) == (USER1.owner, TEST.id, 4)
+            assert check.answers[0].problem is Problem.OTHER_NETWORK
+            assert (await mine.list_billots()).total_mils == 170_000
+            assert (await mine.overview()).answers[0].problem is Problem.OTHER_NETWORK
+            sent = await mine.transfer("a-1", USER2.owner)
+            assert sent.host in [server.host for server in servers]
+
+    run(scenario())
+
+
+def test_attack_the_first_to_name_a_network_does_not_choose_it(tmp_path):
+    async def scenario():
+        async with running(1, network=MAIN) as liar, running(3) as servers:
+            asked = asyncio.Event()
+            liar[0].behaviour["info"] = lambda _, info: asked.set() or info
+            mine = wallet(tmp_path, liar + servers)
+            for server in servers:
+                server.gate = asked  # honest ones answer only after it
+            check = await mine.check_owner("a-1")
+            assert (check.owner, check.network.id) == (USER1.owner, TEST.id)
+
+    run(scenario())
+
+
+def test_the_network_of_most_is_taken_when_some_are_silent(tmp_path):
+    async def scenario():
+        async with running(2) as servers, running(2) as silent:
+            for server in silent:
+                server.behaviour["info"] = lambda *_: SILENT
+            check = await wallet(tmp_path, servers + silent, timeout_s=0.5).check_owner("a-1")
+            assert (check.verdict, check.tally.votes) == (Verdict.UNDECIDED, 2)
+            assert check.network.id == TEST.id
+
+    run(scenario())
+
+
 def test_values_and_names_come_from_the_wallets_own_file(tmp_path):
     async def scenario():
         async with running(1) as (server,):
