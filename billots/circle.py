@@ -124,6 +124,22 @@ class Circle:
             raise self._other_network(link)
         return network_id
 
+    async def greet(self, link: Link) -> None:
+        """Have a server sign something, so that its key is known to be its own.
+
+        What is wrong with it is noted on the link; raises WrongNetwork and JournalError.
+        """
+        try:
+            network_id = await self.open(link)
+            first = next(iter(self.network.denominations))
+            await link.statement(network_id, [f"{first}1"])
+        except OtherNetwork as error:
+            link.fail(error)
+        except (WrongNetwork, JournalError):
+            raise
+        except BillotsError as error:
+            link.fail(error)
+
     def _heard(self, link: Link, network_id: str | None) -> None:
         self._named[link] = network_id
         if self._network is not None or self._decided.is_set():

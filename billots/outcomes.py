@@ -10,6 +10,7 @@ from billots.messages import Pair
 from billots.network import Network
 from billots.poll import Answer
 from billots.quorum import Tally, Verdict
+from billots.receipt import Receipt
 from billots.statement import Statement
 from billots.transfer import Transfer
 
@@ -19,6 +20,7 @@ class OwnerCheck:
     """Whose a billot is, by the count of `answers` (one for each entry of the list).
 
     `conflict` is the verified pair of transfers that makes it disputed, if one was found.
+    `unkept`: it moved and is one's own, but no server gave the transfer for its receipt.
     """
 
     billot: str
@@ -26,6 +28,7 @@ class OwnerCheck:
     tally: Tally
     answers: tuple[Answer, ...]
     conflict: Pair | None = None
+    unkept: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -36,6 +39,77 @@ class OwnerCheck:
     def owner(self) -> str | None:
         """The owner, if there is a verdict and it names one."""
         return self.tally.owner
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFound:
+    """A billot's receipt, with what is known of who signed it.
+
+    `signed` are the places of the list whose votes are in it, `others` keys that are none of
+    the list's. `kept`: it comes from the wallet's own file, for no quorum answers now.
+    """
+
+    billot: str
+    seq: int
+    network: Network
+    receipt: Receipt
+    signed: tuple[str, ...]
+    others: tuple[str, ...]
+    kept: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Whose the billot is by it."""
+        return self.receipt.transfer.to
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenRow:
+    """What a receipt says of one billot: `votes` of the list are for it."""
+
+    billot: str
+    seq: int
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCheck:
+    """What a receipt proves to who trusts this list: nothing if there is a `fault`.
+
+    `rows` are those that any vote is for. `signed` are places of the list whose signatures
+    hold, `unknown` keys that are none of the list's, `false` keys whose signatures don't hold,
+    and `keyless` places of the list whose keys aren't known.
+    """
+
+    receipt: Receipt
+    network: Network
+    needed: int
+    n: int
+    rows: tuple[ProvenRow, ...] = ()
+    signed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    false: tuple[str, ...] = ()
+    keyless: tuple[str, ...] = ()
+    fault: str | None = None
+
+    @property
+    def valid(self) -> tuple[ProvenRow, ...]:
+        """The rows that a quorum of the list voted for."""
+        return tuple(row for row in self.rows if row.votes >= self.needed)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAccepted:
+    """A server's key that the user accepted; `old` is the one remembered before, if any.
+
+    Nothing is `remembered` for servers on this machine, nor for a host that is pinned.
+    """
+
+    host: Host
+    network: Network
+    old: str | None
+    new: str
+    remembered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +154,10 @@ class UnmovedBillots:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An owner's billots. `undecided` are those named as the owner's without a quorum."""
+    """An owner's billots. `undecided` are those named as the owner's without a quorum.
+
+    `unkept` are one's own that moved, and that no server gave the transfer for a receipt of.
+    """
 
     owner: str
     network: Network
@@ -88,6 +165,7 @@ class Listing:
     unmoved: tuple[UnmovedBillots, ...]
     undecided: tuple[OwnedBillot, ...]
     answers: tuple[Answer, ...]
+    unkept: tuple[str, ...] = ()
 
     @property
     def total_mils(self) -> int:

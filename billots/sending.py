@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from billots.circle import Circle
-from billots.crypto import PrivateKey
+from billots.crypto import PrivateKey, verify
 from billots.errors import (
     BillotsError,
     InputError,
@@ -21,12 +21,16 @@ from billots.errors import (
 )
 from billots.holding import Holding, Status
 from billots.journal import Entry, Journal, already_signed
+from billots.keeping import Keeper
+from billots.kept_receipts import KeptReceipt
 from billots.link import Link, Problem
 from billots.messages import Accepted, SendTransfer
 from billots.network import ROWS_MAX, check_owner_id, split_billot_id
 from billots.outcomes import Sent
 from billots.poll import Poll
-from billots.quorum import liars_max
+from billots.presenting import ANSWERED_BY_RECEIPTS, bundled, settle
+from billots.quorum import Verdict, liars_max
+from billots.receipt import Receipt, checks, judge
 from billots.refusals import in_our_words, refusal
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
@@ -47,12 +51,17 @@ _PASSED_OVER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One wallet's hand: the key, where its journal is, and how its command is typed."""
+    """One wallet's hand: the key, where its journal is, and how its command is typed.
+
+    `keeper` has the receipts; `on_signed` is called once a transfer is in the journal.
+    """
 
     key: PrivateKey
     data_dir: Path | None
     command: str
     timeout_s: float
+    keeper: Keeper
+    on_signed: Callable[[Transfer], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +92,47 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
     """
     poll = Poll(circle, billots)
     await poll.run(sender.timeout_s)
-    holdings = {billot: _holding(poll, billot) for billot in billots}
+    if not any(poll.votes.values()):
+        circle.require_one()
+        raise _worst(circle)
+    tallies = {billot: poll.tally(billot) for billot in billots}
+    finals = {
+        billot: tally.holding
+        for billot, tally in tallies.items()
+        if tally.verdict is Verdict.OWNER and tally.holding is not None
+    }
+    await sender.keeper.keep(circle, finals, poll)
+    proven = _proven(sender, poll, finals)
+    holdings = {billot: proven.get(billot) or _holding(poll, billot) for billot in billots}
     circle.save_keys()
     signed = await _sign(sender, circle, holdings, to)
+    if sender.on_signed is not None:
+        sender.on_signed(signed.transfer)
     return await _submit(sender, circle, signed)
+
+
+def _proven(sender: Sender, poll: Poll, finals: Mapping[str, Holding]) -> dict[str, Holding]:
+    """What the wallet's own receipts say of billots that no quorum names, or at a lower seq.
+
+    Who was final once can spend, whatever the servers say now: they are shown the receipt. If
+    more than may lie say that it moved on since, it did: signing it again would be a second
+    signature wherever the journal was lost.
+    """
+    store, circle, proven = sender.keeper.store, poll.circle, dict[str, Holding]()
+    seqs = {b: each.seq for b, each in store.summary(circle.network.id, list(poll.votes)).items()}
+    useful = [
+        billot
+        for billot, seq in seqs.items()
+        if (billot not in finals or finals[billot].seq < seq)
+        and sum(h.seq > seq for h in poll.votes[billot].values()) <= liars_max(circle.n)
+    ]
+    electorate = circle.electorate()
+    for billot, each in store.find(circle.network.id, useful).items():
+        transfer = each.receipt.transfer
+        held = [verify(*check) for check in checks(each.receipt)]
+        if (billot, each.seq) in judge(each.receipt, electorate, held, by_claims=False):
+            proven[billot] = Holding(each.seq, transfer.sender, transfer.to, Status.SETTLED)
+    return proven
 
 
 def _holding(poll: Poll, billot: str) -> Holding:
@@ -100,7 +146,6 @@ def _holding(poll: Poll, billot: str) -> Holding:
     if tally.holding is not None and most and tally.votes > liars_max(circle.n):
         return tally.holding
     if not poll.votes[billot]:
-        circle.require_one()
         raise _worst(circle)
     raise refusal("not_settled", billot)
 
@@ -191,7 +236,7 @@ async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
         if link.problem in _PASSED_OVER:
             continue
         try:
-            statement = await _hand_over(circle, link, signed.transfer)
+            statement = await _offer(sender, circle, link, signed.transfer)
         except Refused as refused:
             await _note_answer(sender, circle, link, signed.transfer)
             ours = in_our_words(refused, signed.transfer, sender.command)
@@ -218,11 +263,37 @@ async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
     )
 
 
-async def _hand_over(circle: Circle, link: Link, transfer: Transfer) -> Statement:
+async def _offer(sender: Sender, circle: Circle, link: Link, transfer: Transfer) -> Statement:
+    """Submit a transfer, and once more with the receipts that may turn a refusal into a yes."""
+    try:
+        return await _hand_over(circle, link, transfer)
+    except Refused as refused:
+        calls = bundled(_spent(sender, transfer)) if refused.name in ANSWERED_BY_RECEIPTS else []
+        if not calls:
+            raise
+    await settle(link, calls[:-1])
+    return await _hand_over(circle, link, transfer, calls[-1])
+
+
+def _spent(sender: Sender, transfer: Transfer) -> list[KeptReceipt]:
+    """The receipts kept of what a transfer spends."""
+    seqs = dict(transfer.billots)
+    kept = sender.keeper.store.find(transfer.network, list(seqs))
+    return [
+        each
+        for billot, each in kept.items()
+        if each.seq + 1 == seqs[billot] and each.receipt.transfer.to == transfer.sender
+    ]
+
+
+async def _hand_over(
+    circle: Circle, link: Link, transfer: Transfer, receipts: Sequence[Receipt] = ()
+) -> Statement:
     """Submit a transfer to one server, and hold its answer against what was sent."""
     network_id = await circle.open(link)
     nonce = new_nonce()
-    accepted = await link.call("transfer", SendTransfer.of(transfer, nonce), Accepted)
+    params = SendTransfer.of(transfer, nonce, tuple(receipts))
+    accepted = await link.call("transfer", params, Accepted)
     billots = [billot for billot, _ in transfer.billots]
     link.judge(accepted.statement, network_id, nonce, billots)
     rows = zip(accepted.statement.billots, transfer.billots, strict=True)

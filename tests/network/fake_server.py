@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 import billots.mock
+from billots.connection import FRAME_BYTES_MAX
 from billots.crypto import PrivateKey
 from billots.holding import Holding, Status
 from billots.host import Host
@@ -95,7 +96,9 @@ class FakeServer:
             self.proofs[billot, seq, transfer.to] = transfer
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, self.address, self.port)
+        self._server = await asyncio.start_server(
+            self._serve, self.address, self.port, limit=FRAME_BYTES_MAX
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

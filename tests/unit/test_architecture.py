@@ -39,7 +39,10 @@ ORDER = {
     "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
     "server": "wire switchboard dialing engine listening life lives server",
-    "wallet": "link circle poll evidence outcomes refusals listing sending wallet",
+    "wallet": (
+        "link circle poll evidence outcomes refusals listing keeping presenting sending proving "
+        "accepting async_wallet wallet"
+    ),
     "commands": (
         "cli cli.program cli.options cli.live cli.documents cli.actions cli.bserver cli.bwallet "
         "cli.start"

@@ -1,0 +1,281 @@
+"""The wallet: keys, what they own, who owns what, and sending it on (DESIGN, section 11).
+
+`AsyncWallet` is for programs that run asyncio. Its verbs return values and print nothing. Only
+signed statements are counted, each an answer to a fresh nonce, by server keys that are pinned
+or remembered; values and first owners come from the wallet's own network file, never from a
+server. Before it says that one of its own billots is final, its receipt is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from billots.accepting import accept_key
+from billots.circle import Circle
+from billots.crypto import PrivateKey, load_public_key, owner_id
+from billots.errors import KeyFileError, ProtocolError
+from billots.evidence import find_conflict
+from billots.holding import Status
+from billots.host import Host, parse_hosts
+from billots.keeping import Keeper
+from billots.kept_receipts import KeptReceipts
+from billots.known_servers import KnownServers
+from billots.listing import list_billots
+from billots.network import Network, check_owner_id, split_billot_id
+from billots.outcomes import (
+    KeyAccepted,
+    Listing,
+    Overview,
+    OwnerCheck,
+    ReceiptCheck,
+    ReceiptFound,
+    Sent,
+)
+from billots.poll import Answer, Poll
+from billots.proving import find_receipt, verify_receipt
+from billots.quorum import Quorum, Tally, Verdict
+from billots.receipt import decode_receipt
+from billots.sending import Sender, check_request, send
+from billots.transfer import Transfer
+
+DEFAULT_SERVER = "mint1.billots.org:7333"
+DEFAULT_TRUSTED = "mint1.billots.org:7333, mint2.billots.org:7334, mint3.billots.org:7335"
+EVIDENCE_S_MAX = 2.0
+
+
+class AsyncWallet:
+    """A key and the servers that its owner trusts. Nothing is read before a verb needs it.
+
+    `server` takes transfers and answers `who_owns`; `trusted` is the list that is counted, by
+    the rule `quorum` (``safe``, ``majority``, ``90%`` or a number). With `trusted` alone its
+    first is the server; with `server` alone `list_billots` and `transfer` trust only that
+    one, and `check_owner` asks the default list. `network` is the one that the servers must
+    serve; without it, the shipped one that most of them state. `data_dir` holds the journal, the
+    receipts and the known servers, in the user's data directory unless given. `command` is what
+    hints say to type.
+    """
+
+    def __init__(
+        self,
+        *,
+        keyfile: str | Path = "key",
+        passphrase: str | None = None,
+        server: Host | str | None = None,
+        trusted: str | Iterable[Host | str] | None = None,
+        quorum: str | Quorum = "safe",
+        network: Network | None = None,
+        timeout_s: float = 5.0,
+        data_dir: str | Path | None = None,
+        command: str = "bwallet",
+    ) -> None:
+        self.keyfile = Path(keyfile)
+        self.quorum = quorum if isinstance(quorum, Quorum) else Quorum(quorum)
+        self.network = network
+        self.timeout_s = timeout_s
+        self.command = command
+        self._passphrase = passphrase
+        self._data_dir = Path(data_dir) if data_dir is not None else None
+        words = trusted if trusted is None or isinstance(trusted, str) else map(str, trusted)
+        self._trusted = parse_hosts(words) if words is not None else None
+        self._server = Host.parse(str(server)) if server is not None else None
+
+    @property
+    def trusted(self) -> list[Host]:
+        """The list that `check_owner` counts."""
+        return self._trusted if self._trusted is not None else parse_hosts(DEFAULT_TRUSTED)
+
+    @property
+    def server(self) -> Host:
+        """Where transfers go first."""
+        if self._server is not None:
+            return self._server
+        return self._trusted[0] if self._trusted else Host.parse(DEFAULT_SERVER)
+
+    async def generate_keys(self, path: str | Path | None = None) -> Path:
+        """Make a key, write it to `path` (else `keyfile`) and `path`.pub, and return `path`.
+
+        Raises KeyFileError if either is there: a key is never overwritten.
+        """
+        path = self.keyfile if path is None else Path(path)
+        PrivateKey.generate().save(path, self._passphrase)
+        return path
+
+    async def owner_hash(self) -> str:
+        """The owner id of the key file; raises KeyFileError."""
+        return owner_id(load_public_key(self.keyfile))
+
+    async def check_owner(
+        self, billot: str, on_answer: Callable[[Answer], None] | None = None
+    ) -> OwnerCheck:
+        """Whose `billot` is, by a quorum of the trusted servers.
+
+        All are asked at once, and this returns as soon as a quorum stands; `on_answer` is
+        called with each answer as it comes. A server that is only behind is asked again for a
+        moment. Without a quorum it is disputed if a server shows that its owner signed twice.
+        A receipt of one's own is on disk when this returns. Raises BillotIdError,
+        WrongNetwork, JournalError, and Unreachable if no server could be reached.
+        """
+        split_billot_id(billot)
+        async with self._circle(self.trusted, self.quorum) as circle:
+            poll = Poll(circle, [billot], on_answer=on_answer)
+            await poll.run(self.timeout_s)
+            circle.require_one()
+            tally, pair = poll.tally(billot), None
+            if tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
+                holdings = poll.votes[billot].values()
+                limit_s = min(self.timeout_s, EVIDENCE_S_MAX)
+                pair = await find_conflict(circle, billot, holdings, limit_s)
+                tally = poll.tally(billot, conflict=pair is not None)
+            unkept: list[str] = []
+            if tally.verdict is Verdict.OWNER and tally.holding is not None:
+                keeper = await self._keeper()
+                unkept = await keeper.keep(circle, {billot: tally.holding}, poll)
+            answers = tuple(poll.answer(link, billot) for link in circle.links)
+            return OwnerCheck(billot, circle.network, tally, answers, pair, bool(unkept))
+
+    async def who_owns(self, billot: str) -> OwnerCheck:
+        """Whose `billot` is, by the signed word of `server` alone.
+
+        Raises BillotIdError, WrongNetwork, Unreachable, ServerKeyChanged, or ProtocolError for
+        an answer that isn't signed.
+        """
+        split_billot_id(billot)
+        async with self._circle([self.server], Quorum("1")) as circle:
+            poll = Poll(circle, [billot])
+            await poll.run(self.timeout_s)
+            circle.require_one()
+            link = circle.links[0]
+            if link.problem is not None:
+                raise link.error or ProtocolError(f"{link.host.place} {link.problem}")
+            answer = poll.answer(link, billot)
+            return OwnerCheck(billot, circle.network, _alone(poll.tally(billot)), (answer,))
+
+    async def list_billots(
+        self, owner: str | None = None, on_progress: Callable[[int, int], None] | None = None
+    ) -> Listing:
+        """The billots of `owner` (else of the key file), each by a quorum of signed votes.
+
+        `on_progress` is called with how many are counted, of how many, and then so for the
+        receipts of one's own that are new. Raises KeyFileError, OwnerIdError, WrongNetwork,
+        JournalError, Unreachable.
+        """
+        owner = await self.owner_hash() if owner is None else check_owner_id(owner)
+        async with self._circle(self._near, self.quorum) as circle:
+            listing = await list_billots(circle, owner, on_progress)
+            finals = {b.id: b.tally.holding for b in listing.billots if b.tally.holding is not None}
+            keeper = await self._keeper()
+            unkept = await keeper.keep(circle, finals, on_progress=on_progress)
+            return replace(listing, unkept=tuple(unkept))
+
+    async def transfer(
+        self,
+        billots: str | Iterable[str],
+        to: str,
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Sent:
+        """Send billots (an id, ids with commas, or several) to the owner `to`.
+
+        The signed transfer is in the journal before it leaves; `on_signed` is called then. The
+        same request sends the same bytes again. A server that has not settled what is spent
+        is shown the receipts. Raises InputError; KeyFileError; JournalError; AlreadySigned if one
+        of the billots is signed over to somebody else; Refused, in this wallet's words;
+        WrongNetwork, ServerKeyChanged; Unreachable if no server took it.
+        """
+        words = billots.replace(",", " ").split() if isinstance(billots, str) else list(billots)
+        ordered = check_request(words, to)
+        key = PrivateKey.load(self.keyfile, self._passphrase)
+        keeper = Keeper(KeptReceipts(self._data_dir), key.owner)
+        sender = Sender(key, self._data_dir, self.command, self.timeout_s, keeper, on_signed)
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            return await send(sender, circle, ordered, to)
+
+    async def overview(self) -> Overview:
+        """Owner, key file, network, and how each server of the list answers.
+
+        Nothing that is missing is an error here; raises WrongNetwork and JournalError.
+        """
+        try:
+            owner: str | None = await self.owner_hash()
+        except KeyFileError:
+            owner = None
+        async with self._circle(self._near, self.quorum) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            answers = tuple(Answer(k.host, k.key, None, k.problem) for k in circle.links)
+            reached = any(link.reached for link in circle.links)
+            if reached:
+                circle.require_one()
+            network = circle.network if reached else self.network
+            needed = self.quorum.needed(circle.n)
+            return Overview(owner, self.keyfile, network, answers, needed, circle.n)
+
+    async def receipt(self, billot: str) -> ReceiptFound | str:
+        """The receipt of a billot that moved: signed votes of a quorum, with the transfer.
+
+        Without a quorum now, or a server, it is the one that is kept, if there is one; else
+        why there is none, in words. Raises BillotIdError, WrongNetwork, Unreachable,
+        JournalError.
+        """
+        split_billot_id(billot)
+        async with self._circle(self.trusted, self.quorum) as circle:
+            return await find_receipt(circle, await self._keeper(), billot, self.network)
+
+    async def verify_receipt(self, data: bytes) -> ReceiptCheck:
+        """What a receipt (its JSON) proves to who trusts `trusted`. Opens no connection.
+
+        Keys are those pinned or remembered. Raises InputError for what is no receipt or if no
+        key is known, WrongNetwork for a network that isn't, JournalError.
+        """
+        return verify_receipt(
+            decode_receipt(data),
+            self.trusted,
+            known=KnownServers(self._data_dir),
+            network=self.network,
+            quorum=self.quorum,
+        )
+
+    async def accept_key(self, host: Host | str) -> KeyAccepted:
+        """Take the key that a server shows now in the place of the one remembered for it.
+
+        A host with a key (``h:p#key``) is accepted with that one alone. Raises HostError,
+        ServerKeyChanged, Unreachable, WrongNetwork, ProtocolError, JournalError.
+        """
+        return await accept_key(
+            Host.parse(str(host)),
+            self._trusted or [],
+            data_dir=self._data_dir,
+            network=self.network,
+            timeout_s=self.timeout_s,
+        )
+
+    async def _keeper(self) -> Keeper:
+        try:
+            owner: str | None = await self.owner_hash()
+        except KeyFileError:
+            owner = None
+        return Keeper(KeptReceipts(self._data_dir), owner)
+
+    @property
+    def _near(self) -> list[Host]:
+        if self._trusted is None and self._server is not None:
+            return [self._server]
+        return self.trusted
+
+    def _circle(self, hosts: list[Host], quorum: Quorum, server: Host | None = None) -> Circle:
+        return Circle(
+            hosts,
+            quorum=quorum,
+            known=KnownServers(self._data_dir),
+            network=self.network,
+            timeout_s=self.timeout_s,
+            server=server,
+        )
+
+
+def _alone(tally: Tally) -> Tally:
+    """One server's word is no quorum of others: what it calls disputed is."""
+    if tally.holding is not None and tally.holding.status is Status.DISPUTED:
+        return replace(tally, verdict=Verdict.DISPUTED)
+    return tally
