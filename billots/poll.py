@@ -91,6 +91,9 @@ class Poll:
                     self._tell(link)
                 self._settle(self._open)
                 self._ask_behind()
+            for link in set(self._tasks.values()):
+                if self.said[link].keys() == self.votes.keys():  # answered just now
+                    self._tell(link)
         finally:
             await self._stop(Problem.SILENT if self._open else Problem.NOT_AWAITED)
 

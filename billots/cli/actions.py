@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from billots.cli import documents
+from billots.cli.printing import NO, NOBODY, OK, PROGRAM, document, line, name, some, tell
 from billots.cli.program import fail
-from billots.errors import BillotsError
-from billots.network import format_mils, shown
+from billots.network import format_mils
 
 if TYPE_CHECKING:
     from billots.cli.bwallet import Settings
     from billots.outcomes import Listing, Overview, OwnerCheck
     from billots.poll import Answer
+    from billots.transfer import Transfer
 
-PROGRAM = "bwallet"
-OK, NO, NOBODY = 0, 1, 3
 _LIVE_LIST_MIN = 1000
 
 
@@ -34,11 +33,11 @@ def genkeys(settings: Settings, file: str) -> int:
     key = PrivateKey.generate()
     key.save(path, os.environ.get("BWALLET_PASSPHRASE") or None)
     if settings.json:
-        _document({"key": str(path), "public_key": f"{path}.pub", "owner": key.owner})
+        document({"key": str(path), "public_key": f"{path}.pub", "owner": key.owner})
         return OK
-    _line(f"keys written to: {_name(path)}")
-    _line(f"public key: {_name(path)}.pub")
-    _line(f"your owner id: {key.owner}")
+    line(f"keys written to: {name(path)}")
+    line(f"public key: {name(path)}.pub")
+    line(f"your owner id: {key.owner}")
     return OK
 
 
@@ -49,9 +48,9 @@ def show_hash(settings: Settings) -> int:
     owner = owner_id(load_public_key(settings.keyfile))
     warn_exposed(settings.keyfile, owner)
     if settings.json:
-        _document({"owner": owner})
+        document({"owner": owner})
     else:
-        _line(f"Hash: {owner}")
+        line(f"Hash: {owner}")
     return OK
 
 
@@ -86,8 +85,9 @@ def list_billots(settings: Settings) -> int:
     else:
         listing = wallet.list_billots(owner)
     warn_servers(listing.answers)
+    warn_unkept(listing.unkept)
     if settings.json:
-        _document(documents.listing_fields(listing))
+        document(documents.listing_fields(listing))
     else:
         _show_listing(listing)
     return NO if listing.undecided else OK
@@ -95,26 +95,37 @@ def list_billots(settings: Settings) -> int:
 
 def transfer(settings: Settings, billots: str, to: str) -> int:
     """``--transfer ID TO``."""
-    sent = settings.wallet(unlock=True).transfer(billots, to)
+    wallet = settings.wallet(unlock=True)
+    signed: list[Transfer] = []
+    try:
+        sent = wallet.transfer(billots, to, signed.append)
+    except KeyboardInterrupt:
+        if signed:
+            tell(
+                "note",
+                "interrupted: the transfer is signed and kept, and may have been taken",
+                "the same command sends it again, and only once",
+            )
+        raise
     warn_exposed(settings.keyfile, sent.transfer.sender)
     for lapsed in sent.lapsed:
         names = ",".join(billot for billot, _ in lapsed.billots)
-        _tell(
+        tell(
             "note",
             f"an earlier transfer of {names} to {lapsed.to} is given up: no server that knew "
             "of it answers, and this is the test network on this machine",
         )
     if settings.json:
-        _document(documents.sent_fields(sent))
+        document(documents.sent_fields(sent))
         return OK
-    _line("Transfer broadcasted.")
+    line("Transfer broadcasted.")
     total = format_mils(sent.network.total_mils(b for b, _ in sent.transfer.billots))
     names = ", ".join(billot for billot, _ in sent.transfer.billots)
-    _line(f"{names}: value {total}, to {sent.transfer.to}")
+    line(f"{names}: value {total}, to {sent.transfer.to}")
     again = " (sent again, as it was signed before)" if sent.resent else ""
-    _line(f"transfer id: {sent.transfer.id}{again}")
+    line(f"transfer id: {sent.transfer.id}{again}")
     states = sorted({row.status.value for row in sent.statement.billots})
-    _line(f"accepted by {sent.host.place}: {', '.join(states)}")
+    line(f"accepted by {sent.host.place}: {', '.join(states)}")
     return OK
 
 
@@ -125,7 +136,7 @@ def overview(settings: Settings) -> int:
     if seen.owner is not None:
         warn_exposed(settings.keyfile, seen.owner)
     if settings.json:
-        _document(documents.overview_fields(seen))
+        document(documents.overview_fields(seen))
     else:
         _show_overview(seen)
     if reached:
@@ -133,11 +144,6 @@ def overview(settings: Settings) -> int:
     return fail(
         PROGRAM, "no server could be reached", "--trusted h:p, h:p names other servers", NOBODY
     )
-
-
-def print_error(error: BillotsError) -> None:
-    """An error as the one document on stdout."""
-    _document(documents.error_fields(error))
 
 
 def warn_exposed(keyfile: Path, owner: str) -> None:
@@ -150,7 +156,7 @@ def warn_exposed(keyfile: Path, owner: str) -> None:
     test = Network.shipped("test")
     if owner == test.issuer or owner in test.allocations.values():
         return
-    _tell("warning", f"others can read {_name(keyfile)}", f"chmod 600 {_name(keyfile)}")
+    tell("warning", f"others can read {name(keyfile)}", f"chmod 600 {name(keyfile)}")
 
 
 def warn_servers(answers: Iterable[Answer]) -> None:
@@ -161,7 +167,18 @@ def warn_servers(answers: Iterable[Answer]) -> None:
     for answer in answers:
         if answer.problem is Problem.CHANGED_KEY:
             error = key_changed(answer.host)
-            _tell("warning", str(error), error.hint)
+            tell("warning", str(error), error.hint)
+
+
+def warn_unkept(billots: Sequence[str]) -> None:
+    """Say of which billots of one's own no receipt could be kept."""
+    if billots:
+        tell(
+            "warning",
+            f"no receipt of {some(billots)} is kept: no server gave the transfer that moved "
+            f"{'it' if len(billots) == 1 else 'them'}",
+            "the same command tries again",
+        )
 
 
 def _show_check(settings: Settings, check: OwnerCheck) -> int:
@@ -169,29 +186,30 @@ def _show_check(settings: Settings, check: OwnerCheck) -> int:
 
     status = OK if check.verdict is Verdict.OWNER else NO
     warn_servers(check.answers)
+    warn_unkept([check.billot] if check.unkept else [])
     if settings.json:
-        _document(documents.check_fields(check))
+        document(documents.check_fields(check))
         return status
     tally = check.tally
     match check.verdict:
         case Verdict.OWNER:
-            _line(f"Owner: {check.owner}")
+            line(f"Owner: {check.owner}")
         case Verdict.NO_OWNER:
-            _line("No owner")
+            line("No owner")
         case Verdict.DISPUTED:
-            _line("Disputed owner")
+            line("Disputed owner")
         case Verdict.UNDECIDED:
             named = tally.holding.owner if tally.holding is not None else None
             who = named or "an owner"
-            _line(f"Undecided: {tally.votes} of {tally.n} name {who}, {tally.needed} needed")
-    _line(f"billot: {check.billot} value {format_mils(check.network.mils(check.billot))}")
+            line(f"Undecided: {tally.votes} of {tally.n} name {who}, {tally.needed} needed")
+    line(f"billot: {check.billot} value {format_mils(check.network.mils(check.billot))}")
     if tally.holding is not None and check.verdict is not Verdict.UNDECIDED:
-        _line(f"votes: {tally.votes} of {tally.n}, {tally.needed} needed")
+        line(f"votes: {tally.votes} of {tally.n}, {tally.needed} needed")
     if check.conflict is not None:
         first, second = check.conflict.first, check.conflict.second
-        _line(f"signed twice by {first.sender}: to {first.to} and to {second.to}")
+        line(f"signed twice by {first.sender}: to {first.to} and to {second.to}")
     for answer in check.answers:
-        _line(f"  {_answer_words(answer)}")
+        line(f"  {_answer_words(answer)}")
     return status
 
 
@@ -207,16 +225,16 @@ def _answer_words(answer: Answer) -> str:
 def _show_listing(listing: Listing) -> None:
     mils = listing.network.mils
     for billot in listing.billots:
-        _line(f"Billot: {billot.id} Value: {format_mils(billot.mils)}")
+        line(f"Billot: {billot.id} Value: {format_mils(billot.mils)}")
     for run in listing.unmoved:
-        _line(
+        line(
             f"Billots: {run.prefix}{run.first} to {run.prefix}{run.last} "
             f"Value: {format_mils(run.mils)} each (never moved, by the network's file)"
         )
-    _line(f"Total: {format_mils(listing.total_mils)}")
+    line(f"Total: {format_mils(listing.total_mils)}")
     for billot in listing.undecided:
         tally = billot.tally
-        _line(
+        line(
             f"Not counted: {billot.id} Value: {format_mils(mils(billot.id))} "
             f"({tally.verdict.value}, {tally.votes} of {tally.n} agree, {tally.needed} needed)"
         )
@@ -226,39 +244,18 @@ def _show_overview(seen: Overview) -> None:
     from billots.quorum import liars_max
 
     missing = "" if seen.owner is not None else " (no key: bwallet --genkeys makes one)"
-    _line(f"Owner: {seen.owner or '-'}")
-    _line(f"key file: {_name(seen.keyfile)}{missing}")
+    line(f"Owner: {seen.owner or '-'}")
+    line(f"key file: {name(seen.keyfile)}{missing}")
     network = f"{seen.network.name} {seen.network.id}" if seen.network is not None else "unknown"
-    _line(f"network: {network}")
+    line(f"network: {network}")
     for answer in seen.answers:
         how = f"answers, key {answer.key[:16]}…" if answer.key else str(answer.problem)
-        _line(f"server: {answer.host.place} {how}")
+        line(f"server: {answer.host.place} {how}")
     answering = len({answer.key for answer in seen.answers if answer.key is not None})
     if answering < seen.needed:
-        _line(f"quorum: {seen.needed} of {seen.n} needed, and only {answering} answer now")
+        line(f"quorum: {seen.needed} of {seen.n} needed, and only {answering} answer now")
         return
-    _line(
+    line(
         f"quorum: {seen.needed} of {seen.n}; stands with {seen.n - seen.needed} down, "
         f"or with {liars_max(seen.n)} lying"
     )
-
-
-def _tell(kind: str, message: str, hint: str | None = None) -> None:
-    """What is worth knowing and no error, on stderr."""
-    print(f"{PROGRAM}: {kind}: {message}", file=sys.stderr)
-    if hint is not None:
-        print(f"hint: {hint}", file=sys.stderr)
-
-
-def _document(fields: dict[str, Any]) -> None:
-    import json
-
-    _line(json.dumps(fields))
-
-
-def _line(text: str) -> None:
-    print(text)
-
-
-def _name(path: Path) -> str:
-    return shown(str(path), 200)

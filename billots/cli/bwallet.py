@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -50,6 +51,9 @@ Examples:
   bwallet --check-owner a-1 --trusted localhost:7333-7349
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
+  bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
+  bwallet --accept-key a.org:7333
 
 \b
 Every setting can also come from the environment: BWALLET_SERVER,
@@ -115,6 +119,17 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="ID TO",
     help="Send a billot, or several (a-1,b-7), to the owner TO.",
 )
+@_action("--receipt", metavar="ID", help="Write a billot's receipt: receipt-ID.json.")
+@_action(
+    "--verify-receipt",
+    metavar="FILE",
+    help="What a receipt proves to you. Needs no connection, but the servers' keys.",
+)
+@_action(
+    "--accept-key",
+    metavar="HOST",
+    help="Take a server's new key; with HOST#KEY, that one alone.",
+)
 @click.option(
     "--server",
     metavar="HOST",
@@ -142,6 +157,11 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="How many of them must agree: safe, majority, 90% or a number.",
 )
 @click.option(
+    "--output",
+    metavar="FILE",
+    help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
+)
+@click.option(
     "--network",
     metavar="FILE",
     help="A network file, or main or test.  [default: what the servers state]",
@@ -165,44 +185,49 @@ def bwallet(
     check_owner: str | None,
     who_owns: str | None,
     transfer: tuple[str, str] | None,
+    receipt: str | None,
+    verify_receipt: str | None,
+    accept_key: str | None,
+    output: str | None,
     **settings: object,
 ) -> int:
     """Billots: digital cash. Keys, what they own, who owns what, and sending it on.
 
     Takes one action; without one it tells who and where you are.
     """
-    from billots.cli import actions
-
     given = Settings(**settings)  # type: ignore[arg-type]  # click made them what they are
-    wanted = {
-        "--genkeys": genkeys is not None,
-        "--hash": show_hash,
-        "--list": list_,
-        "--check-owner": check_owner is not None,
-        "--who-owns": who_owns is not None,
-        "--transfer": transfer is not None,
+    wanted: dict[str, tuple[str, str, tuple[object, ...] | None]] = {
+        "--genkeys": ("actions", "genkeys", _if(genkeys)),
+        "--hash": ("actions", "show_hash", () if show_hash else None),
+        "--list": ("actions", "list_billots", () if list_ else None),
+        "--check-owner": ("actions", "check_owner", _if(check_owner)),
+        "--who-owns": ("actions", "who_owns", _if(who_owns)),
+        "--transfer": ("actions", "transfer", transfer),
+        "--receipt": ("papers", "receipt", _if(receipt, output)),
+        "--verify-receipt": ("papers", "verify_receipt", _if(verify_receipt)),
+        "--accept-key": ("papers", "accept_key", _if(accept_key)),
     }
-    named = [action for action, is_wanted in wanted.items() if is_wanted]
+    named = [action for action, (*_, words) in wanted.items() if words is not None]
     if len(named) > 1:
         raise click.UsageError(f"one action at a time, not {' and '.join(named)}")
+    if output is not None and receipt is None:
+        raise click.UsageError("--output goes with --receipt")
+    module, verb, words = wanted[named[0]] if named else ("actions", "overview", ())
     try:
-        if genkeys is not None:
-            return actions.genkeys(given, genkeys)
-        if show_hash:
-            return actions.show_hash(given)
-        if list_:
-            return actions.list_billots(given)
-        if check_owner is not None:
-            return actions.check_owner(given, check_owner)
-        if who_owns is not None:
-            return actions.who_owns(given, who_owns)
-        if transfer is not None:
-            return actions.transfer(given, *transfer)
-        return actions.overview(given)
+        status: int = getattr(import_module(f"billots.cli.{module}"), verb)(given, *(words or ()))
     except BillotsError as error:
         if given.json:
-            actions.print_error(error)
+            from billots.cli.documents import error_fields
+            from billots.cli.printing import document
+
+            document(error_fields(error))
         raise
+    return status
+
+
+def _if(value: object | None, *more: object) -> tuple[object, ...] | None:
+    """An action's words, or None if it isn't wanted."""
+    return None if value is None else (value, *more)
 
 
 def main() -> NoReturn:

@@ -8,7 +8,17 @@ from billots.errors import BillotsError, Refused
 from billots.network import format_mils
 
 if TYPE_CHECKING:
-    from billots.outcomes import Listing, Overview, OwnerCheck, Sent
+    from pathlib import Path
+
+    from billots.outcomes import (
+        KeyAccepted,
+        Listing,
+        Overview,
+        OwnerCheck,
+        ReceiptCheck,
+        ReceiptFound,
+        Sent,
+    )
     from billots.poll import Answer
 
 
@@ -101,4 +111,53 @@ def overview_fields(seen: Overview) -> dict[str, Any]:
         "answers": [_answer_fields(answer) for answer in seen.answers],
         "needed": seen.needed,
         "n": seen.n,
+    }
+
+
+def receipt_fields(found: ReceiptFound, path: Path | None) -> dict[str, Any]:
+    """A billot's receipt; `path` is the file that it was written to."""
+    import msgspec
+
+    return {
+        "billot": found.billot,
+        "seq": found.seq,
+        "owner": found.owner,
+        "network": {"name": found.network.name, "id": found.network.id},
+        "file": None if path is None else str(path),
+        "signed": list(found.signed),
+        "others": list(found.others),
+        "kept": found.kept,
+        "receipt": msgspec.to_builtins(found.receipt),
+    }
+
+
+def receipt_check_fields(check: ReceiptCheck) -> dict[str, Any]:
+    """What a receipt proves."""
+    rows = [
+        {"id": r.billot, "seq": r.seq, "votes": r.votes, "valid": r in check.valid}
+        for r in check.rows
+    ]
+    return {
+        "valid": bool(check.valid),
+        "fault": check.fault,
+        "owner": check.receipt.transfer.to,
+        "network": {"name": check.network.name, "id": check.network.id},
+        "billots": rows,
+        "needed": check.needed,
+        "n": check.n,
+        "signed": list(check.signed),
+        "unknown": list(check.unknown),
+        "false": list(check.false),
+        "keyless": list(check.keyless),
+    }
+
+
+def key_fields(told: KeyAccepted) -> dict[str, Any]:
+    """A key that was accepted."""
+    return {
+        "server": told.host.place,
+        "network": {"name": told.network.name, "id": told.network.id},
+        "old": told.old,
+        "key": told.new,
+        "remembered": told.remembered,
     }

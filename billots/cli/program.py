@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, NoReturn
 
 import click
@@ -16,6 +17,8 @@ import click
 from billots.errors import BillotsError, InputError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LISTS = ("--trusted", "--transfer", "--check-trust", "--audit")
+"""Options whose value may be several words, with commas between them."""
 USAGE = 2
 INTERRUPTED = 130
 
@@ -72,7 +75,7 @@ def run_command(
 def _run(command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]) -> int:
     try:
         result: Any = command.main(
-            join_words(join_words(sys.argv[1:], "--trusted"), "--transfer"),
+            reduce(join_words, LISTS, sys.argv[1:]),
             prog_name=program,
             standalone_mode=False,
             auto_envvar_prefix=program.upper(),

@@ -22,7 +22,9 @@ from billots.network import Network
 from billots.transfer import Transfer
 
 MOCK = Path(billots.mock.__file__).parent
-USER1, USER2, USER3 = (PrivateKey.load(MOCK / name) for name in ("user1", "user2", "user3"))
+USER1, USER2, USER3, MINT = (
+    PrivateKey.load(MOCK / name) for name in ("user1", "user2", "user3", "mint")
+)
 MAIN = Network.shipped("main")
 NOBODY = ("--trusted", "127.0.0.1:1")
 
@@ -183,6 +185,7 @@ def test_hash_loads_no_more_than_it_needs(terminal):
         out, _ = await process.communicate()
         loaded = set(out.decode().splitlines()[-1].split())
         heavy = {"asyncio", "msgspec", "rich", "nacl", "plyvel", "platformdirs", "tomllib"}
+        heavy.add("sqlite3")
         assert "billots.crypto" in loaded
         assert not heavy & loaded
 
@@ -428,6 +431,199 @@ def test_without_an_action_and_without_a_server(terminal):
     assert status == 3
 
 
+# -- receipts and keys -------------------------------------------------------------------------
+
+
+def pinned(*servers):
+    return ("--trusted", ",".join(str(server.pinned) for server in servers))
+
+
+def test_a_receipt_is_written_and_checked_offline(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two, FakeServer() as three:
+            servers = (one, two, three)
+            for server in servers:
+                server.own("a-5", 1, MINT.owner, USER2.owner)
+            out, err, status = await terminal.type("--receipt", "a-5", *pinned(*servers))
+            lines = out.splitlines()
+            assert lines[:3] == [
+                "Receipt: receipt-a-5.json",
+                "billot: a-5 value 100, seq 1",
+                f"owner: {USER2.owner}",
+            ]
+            assert lines[3].startswith("signed by: 127.0.0.1:")
+            assert (err, status) == ("", 0)
+            fields = json.loads((terminal.directory / "receipt-a-5.json").read_text())
+            assert fields.keys() == {"transfer", "votes"}
+            out, err, status = await terminal.type("--receipt", "a-5", *pinned(*servers))
+            assert (out, status) == ("", 2)
+            assert err == error(
+                "receipt-a-5.json is already there and is never overwritten",
+                "--output FILE names another file, --output - prints it",
+            )
+            words = ("--receipt", "a-5", *pinned(*servers), "--output")
+            out, err, status = await terminal.type(*words, "-")
+            assert (json.loads(out).keys(), err, status) == (fields.keys(), "", 0)
+            document, _, status = await terminal.type(*words, "other.json", "--json")
+            told = json.loads(document)
+            assert (told["file"], told["seq"], told["owner"]) == ("other.json", 1, USER2.owner)
+            assert (told["kept"], len(told["signed"]) >= 2, status) == (False, True, 0)
+            _, err, status = await terminal.type(*words, "no/where")
+            assert err.startswith("bwallet: error: can't write no/where: No such file")
+            assert status == 2
+        return servers
+
+    servers = asyncio.run(play())
+    words = ("--verify-receipt", "receipt-a-5.json")
+    out, err, status = terminal.run(*words, *pinned(*servers))
+    lines = out.splitlines()
+    assert lines[0] == f"Valid: a-5 1 {USER2.owner}"
+    assert lines[1] == f"network: test {TEST.id}"
+    assert lines[2] in [f"billot: a-5 value 100, votes: {n} of 3, 2 needed" for n in (2, 3)]
+    assert all(" signed it" in line for line in lines[3:])
+    assert (err, status) == ("", 0)
+    others = [FakeServer(port=7001 + number) for number in range(3)]
+    out, err, status = terminal.run(*words, *pinned(*others))
+    assert out.splitlines()[0] == "Not valid: 2 of 3 votes needed, none count for a-5 1"
+    assert "is of none of the trusted servers" in out
+    assert (err, status) == ("", 1)
+    document, _, status = terminal.run(*words, *pinned(*servers), "--json")
+    told = json.loads(document)
+    assert (told["valid"], told["needed"], told["n"], status) == (True, 2, 3, 0)
+    assert told["billots"][0]["id"] == "a-5"
+    out, err, status = terminal.run(*words, "--trusted", "localhost:7333-7335")
+    assert (out, status) == ("", 2)
+    assert err.startswith("bwallet: error: no key of the trusted servers is known here\nhint: pin")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can't read receipt: No such file or directory"),
+        (b"", "not a receipt"),
+        (b"\x00" * 100, "not a receipt"),
+        (b"[" * 100_000, "not a receipt"),
+        (b'{"transfer": 5}', "not a receipt"),
+    ],
+)
+def test_a_file_that_is_no_receipt(terminal, content, message):
+    if content is not None:
+        (terminal.directory / "receipt").write_bytes(content)
+    words = ("--verify-receipt", "receipt", "--trusted", f"a.org:1#{'0' * 64}")
+    out, err, status = terminal.run(*words)
+    assert (out, err, status) == ("", error(message), 2)
+
+
+def test_no_receipt_of_what_never_moved(terminal):
+    async def play():
+        async with FakeServer() as server:
+            words = ("--receipt", "a-1", "--trusted", server.host)
+            out, err, status = await terminal.type(*words)
+            told = "a-1 never moved: the network's file says whose it is"
+            assert (out, err, status) == ("", error(told), 1)
+            document, _, status = await terminal.type(*words, "--json")
+            assert (json.loads(document)["receipt"], status) == (None, 1)
+            assert list(terminal.directory.glob("receipt*")) == []
+
+    scenario(play())
+
+
+def test_what_is_final_is_kept_first_or_it_is_an_error(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two:
+            for server in (one, two):
+                server.own("a-5", 1, MINT.owner, USER1.owner)
+            trusted = ("--trusted", f"{one.host},", two.host)
+            words = ("--check-owner", "a-5", "--keyfile", MOCK / "user1", *trusted)
+            home = terminal.directory / "data" / "billots"
+            out, err, status = await terminal.type(*words)
+            assert (out.splitlines()[0], err, status) == (f"Owner: {USER1.owner}", "", 0)
+            path = home / "receipts.sqlite"
+            assert path.stat().st_mode & 0o777 == 0o600
+            path.write_bytes(b"nonsense" * 1000)
+            for action in (words, ("--list", *words[2:])):
+                out, err, status = await terminal.type(*action)
+                assert (out, status) == ("", 2)
+                assert err.startswith("bwallet: error: ")
+                assert "receipts.sqlite is damaged\nhint: put it right" in err
+            path.unlink()
+            one.proofs.clear()
+            two.proofs.clear()
+            out, err, status = await terminal.type(*words)
+            assert (out.splitlines()[0], status) == (f"Owner: {USER1.owner}", 0)
+            assert err == (
+                "bwallet: warning: no receipt of a-5 is kept: no server gave the transfer that "
+                "moved it\nhint: the same command tries again\n"
+            )
+
+    scenario(play())
+
+
+def test_a_new_key_is_accepted_by_hand(terminal):
+    async def play():
+        async with FakeServer(address="0.0.0.0") as first:
+            words = ("--check-owner", "a-1", "--trusted", first.host)
+            assert (await terminal.type(*words))[2] == 0
+        async with FakeServer(address="0.0.0.0", port=first.port) as second:
+            out, err, status = await terminal.type(*words)
+            assert out.startswith("Undecided: 0 of 1")
+            assert err == (
+                f"bwallet: warning: {first.host} shows another key than the one remembered for "
+                f"it\nhint: ask who runs it; if its key is new, bwallet --accept-key {first.host}\n"
+            )
+            assert status == 1
+            bad = f"{second.host}#{first.key.public_hex}"
+            _, err, status = await terminal.type("--accept-key", bad)
+            assert err.startswith(f"bwallet: error: {second.host} shows another key")
+            assert status == 1
+            out, err, status = await terminal.type("--accept-key", second.host)
+            assert out.splitlines() == [
+                f"Accepted: {second.host} {second.key.public_hex}",
+                f"in the place of: {first.key.public_hex}",
+            ]
+            assert (err, status) == ("", 0)
+            assert (await terminal.type(*words))[0].startswith("Owner: ")
+            out, _, _ = await terminal.type("--accept-key", second.host)
+            assert out.splitlines()[1] == "it was remembered already"
+        async with FakeServer() as local:
+            out, err, status = await terminal.type("--accept-key", local.host)
+            assert "nothing is remembered for servers on this machine" in out
+            assert (err, status) == ("", 0)
+            document, _, _ = await terminal.type("--accept-key", local.host, "--json")
+            assert json.loads(document)["remembered"] is False
+        out, err, status = await terminal.type("--accept-key", local.host)
+        assert err.startswith(f"bwallet: error: can't reach {local.host}")
+        assert (out, status) == ("", 3)
+
+    scenario(play())
+
+
+def test_ctrl_c_in_a_transfer_says_that_it_is_kept(terminal):
+    async def play():
+        async with FakeServer() as server:
+            asked = asyncio.Event()
+            server.behaviour["transfer"] = lambda *_: asked.set() or SILENT
+            words = ("--transfer", "a-1", USER2.owner, "--keyfile", MOCK / "user1")
+            words = (*words, "--server", server.host, "--timeout", "60")
+            process = await terminal.start(*words)
+            await asked.wait()
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+            assert out == b""
+            assert err.decode().strip() == (
+                "bwallet: note: interrupted: the transfer is signed and kept, and may have been "
+                "taken\nhint: the same command sends it again, and only once"
+            )
+            assert process.returncode == 130
+            del server.behaviour["transfer"]
+            out, _, status = await terminal.type(*words)
+            assert "sent again, as it was signed before" in out
+            assert status == 0
+            assert len(set(server.transfers)) == 1
+
+    scenario(play())
+
+
 # -- what is wrong -----------------------------------------------------------------------------
 
 UNREACHABLE = (
@@ -484,6 +680,9 @@ WRONG = {
     "bad timeout": (("--hash", "--timeout", "nan"), "invalid value for '--timeout': must be"),
     "no timeout": (("--hash", "--timeout", "0"), "invalid value for '--timeout': must be"),
     "no key": (("--list", *NOBODY), "no key file key"),
+    "output of nothing": (("--hash", "--output", "x"), "--output goes with --receipt"),
+    "bad id of a receipt": (("--receipt", "../a-1"), "not a billot id: ../a-1"),
+    "bad host of a key": (("--accept-key", "h:p"), "not a host: h:p"),
 }
 
 

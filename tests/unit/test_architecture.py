@@ -44,8 +44,8 @@ ORDER = {
         "accepting async_wallet wallet"
     ),
     "commands": (
-        "cli cli.program cli.options cli.live cli.documents cli.actions cli.bserver cli.bwallet "
-        "cli.start"
+        "cli cli.program cli.printing cli.options cli.live cli.documents cli.actions cli.papers "
+        "cli.bserver cli.bwallet cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -89,6 +89,7 @@ FILES = {
     "billots.user_data",
     "billots.cli.program",  # /dev/null, when nobody reads our output
     "billots.cli.bwallet",  # whether a key file asks for a passphrase
+    "billots.cli.papers",  # receipts for others
 }
 LONG_MODULES = {
     "billots.node.rounds",  # one judgement: its cases read together

@@ -1,0 +1,44 @@
+"""How an action of ``bwallet`` speaks: lines and documents on stdout, asides on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from billots.network import shown
+
+PROGRAM = "bwallet"
+OK, NO, LOCAL, NOBODY = 0, 1, 2, 3
+"""Exit statuses: yes, no, usage or a local file, nobody reached."""
+
+
+def line(text: str) -> None:
+    """One line on stdout."""
+    print(text)
+
+
+def document(fields: dict[str, Any]) -> None:
+    """The one JSON document on stdout."""
+    import json
+
+    line(json.dumps(fields))
+
+
+def tell(kind: str, message: str, hint: str | None = None) -> None:
+    """What is worth knowing and no error, on stderr."""
+    print(f"{PROGRAM}: {kind}: {message}", file=sys.stderr)
+    if hint is not None:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def name(path: Path) -> str:
+    """A file's name as a terminal may show it."""
+    return shown(str(path), 200)
+
+
+def some(names: Sequence[str]) -> str:
+    """Names with commas, the first of many."""
+    more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+    return ", ".join(names[:3] if more else names) + more
