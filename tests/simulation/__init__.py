@@ -1,0 +1,1 @@
+"""The simulator: servers, liars, wallets and faults over a seeded network and clock."""

@@ -1,0 +1,175 @@
+"""What must hold once all works again, liars are silent and time has run on."""
+
+from billots.holding import Status
+from simulation.record import Broken
+from simulation.switches import ON
+
+_STEP_S = 0.5
+
+
+def honest(world):
+    return [server for server in world.servers if server.honest]
+
+
+def is_quiet(world):
+    """Whether nothing is under way: no vote that isn't settled everywhere."""
+    if world.wallets.moving:
+        return False
+    return all(server.up and not server.node.ledger.unsettled_billots for server in honest(world))
+
+
+def settle(world, limit_s):
+    """Let time run until nothing is open that could be decided."""
+    until = world.clock.now + limit_s
+    while world.clock.now < until:
+        world.clock.run(world.clock.now + _STEP_S)
+        if is_done(world):
+            break
+    world.clock.run(world.clock.now + _STEP_S)
+
+
+def is_done(world):
+    for server in honest(world):
+        if not server.up or server.node.links.up_count < _links(world, server):
+            return False
+        node = server.node
+        if node.has_work or len(node.rounds.feeds.wanted) or len(node.rounds.pending):
+            return False
+    if any(purse.state == "moving" for purse in world.workload.purses.values()):
+        return False
+    return not _different(world)
+
+
+def _links(world, server):
+    return sum(world.servers[number].honest for number in server.trusted)
+
+
+def state(server):
+    """What a server has: billot → (holding, status)."""
+    ledger = server.node.ledger
+    billots = [
+        f"{prefix}{number}"
+        for prefix in server.world.network.denominations
+        for number in server.store.numbers_moved(prefix, 1, 10_000)
+    ]
+    found = {}
+    for start in range(0, len(billots), 256):
+        page = billots[start : start + 256]
+        found |= dict(zip(page, ledger.holdings(page), strict=True))
+    return found
+
+
+def _different(world):
+    """Billots on which honest servers don't stand alike, without a double spend for a reason."""
+    servers = honest(world)
+    states = [state(server) for server in servers]
+    found = []
+    for billot in dict.fromkeys(billot for each in states for billot in each):
+        held = [each.get(billot) for each in states]
+        if any(holding is None or holding != held[0] for holding in held):
+            if _is_undecided(world, billot, held):
+                continue
+            found.append((billot, held))
+        elif held[0].status is not Status.SETTLED and not _is_undecided(world, billot, held):
+            found.append((billot, held))
+    return found
+
+
+def _is_undecided(world, billot, held):
+    """Nobody can have it: signed twice, and no server has a quorum for it."""
+    if any(holding is None or holding.status is Status.SETTLED for holding in held):
+        return False
+    if len({holding.seq for holding in held}) != 1:
+        return False
+    at = (billot, held[0].seq)
+    owners = {vote.owner for vote in world.record.signed.get(at, {})}
+    said = {holding.status for holding in held}
+    if ON["disputes end"]:
+        return len(owners) > 1 and said == {Status.DISPUTED}
+    return len(owners) > 1 and said <= {Status.CONTESTED, Status.DISPUTED, Status.HELD}
+
+
+def spend_all(world, limit_s):
+    """Every payee who was final once spends, to himself or to another."""
+    workload, servers = world.workload, honest(world)
+    by_owner = {}
+    for purse in workload.purses.values():
+        if purse.state == "free" and purse.seq:
+            by_owner.setdefault(purse.owner, []).append(purse)
+    for number, (owner, purses) in enumerate(by_owner.items()):
+        start = number % len(servers)
+        order = servers[start:] + servers[:start]
+        to = workload.keys[number % len(workload.keys)].owner
+        for place in range(0, len(purses), 16):
+            workload.pay(workload.by_owner[owner], to, purses[place : place + 16], order)
+    settle(world, limit_s)
+
+
+def check(world):
+    """All that must hold at rest."""
+    for server in honest(world):
+        if not server.up:
+            raise Broken("servers come back", f"{server} is down")
+    for purse in world.workload.purses.values():
+        if purse.state == "moving" and purse.honest:
+            name = "final can spend" if purse.receipt else "honest transfers become final"
+            raise Broken(name, f"{purse.billot} {purse.seq + 1}")
+    if ON["states equal"]:
+        for billot, held in _different(world):
+            raise Broken("states equal", f"{billot}: {_said(held)}")
+    for server in honest(world):
+        _check_money(world, server)
+        _check_budgets(world, server)
+
+
+def _said(held):
+    return [
+        None if h is None else (h.seq, (h.sender or "-")[:6], (h.owner or "-")[:6], h.status.value)
+        for h in held
+    ]
+
+
+def _check_money(world, server):
+    """Each billot has one owner, and the index by owner is what a full scan finds."""
+    found = state(server)
+    listed = {}
+    for owner in dict.fromkeys(holding.owner for holding in found.values()):
+        after = None
+        while True:
+            page = server.store.owned(owner, after, 50)
+            for billot, moved in page.rows:
+                if billot in listed or moved.owner != owner:
+                    raise Broken("owner index", f"{server}: {billot}")
+                listed[billot] = owner
+            if page.after is None:
+                break
+            after = page.after
+    if listed != {billot: holding.owner for billot, holding in found.items()}:
+        raise Broken("owner index", f"{server}: not what a scan finds")
+    if server.node.ledger.moved_count != len(found):
+        raise Broken("conservation", f"{server}: {server.node.ledger.moved_count} moved")
+    total = world.network.total_mils(found)
+    if total != 1000 * len(found):
+        raise Broken("conservation", f"{server}: {total} mils")
+
+
+def _check_budgets(world, server):
+    """Rows, queues and memory follow what is held, not what was ever said."""
+    node, limits = server.node, world.limits
+    moved = node.ledger.moved_count
+    rows = len(server.disk.values)
+    if rows > 7 * moved + 60 + 4 * len(world.servers):
+        raise Broken("rows within budget", f"{server}: {rows} rows for {moved} billots")
+    rounds = node.rounds
+    feeds = rounds.feeds
+    sizes = {
+        "pending": (len(rounds.pending), 0),
+        "wanted": (len(feeds.wanted), 0),
+        "seen": (len(rounds.seen), limits.seen_max),
+        "out": (sum(map(len, node.out.values())), 0),
+    }
+    if not world.record.liars:  # what liars vote on ahead stays, within votes_per_peer_max
+        sizes["votes"] = (len(feeds.votes.billots), len(node.ledger.unsettled_billots))
+    for name, (size, most) in sizes.items():
+        if size > most:
+            raise Broken("queues within budget", f"{server}: {size} {name}, not {most}")
