@@ -7,11 +7,12 @@ folder that it is asked to open, so who is about to open one looks for the marke
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 from pathlib import Path
 
-from billots.errors import StoreError, StoreForeign
+from billots.errors import StoreError, StoreForeign, StoreLocked
 from billots.network import shown
 
 MARKER = "BILLOTS"
@@ -76,7 +77,7 @@ def prepare(folder: Path, *, create: bool) -> bool:
     marker = folder / MARKER
     try:
         if marker.exists():
-            return _is_unfinished(folder, marker.read_bytes())
+            return _is_unfinished(folder) and _cleared(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StoreForeign(
                 f"{shown(str(folder), 200)} is there already and is no billots store",
@@ -94,8 +95,29 @@ def prepare(folder: Path, *, create: bool) -> bool:
     return True
 
 
-def _is_unfinished(folder: Path, mark: bytes) -> bool:
-    if mark in (_STARTED, b""):
+def _cleared(folder: Path) -> bool:
+    """Drop what is there of a database that was never finished; False if it is by now.
+
+    LevelDB doesn't sync its first files before it names them: a power cut can leave a database
+    that looks damaged, and that nobody has ever got an answer from. LevelDB's own lock keeps
+    away from one that another process is making.
+    """
+    with (folder / "LOCK").open("ab") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise locked(folder) from error
+        if not _is_unfinished(folder):
+            return False
+        for path in folder.iterdir():
+            if path.name not in (MARKER, "LOCK"):
+                path.unlink()
+    return True
+
+
+def _is_unfinished(folder: Path) -> bool:
+    mark = (folder / MARKER).read_bytes()
+    if _STARTED.startswith(mark.rstrip(b"\0")):  # or the power went before it was written
         return True
     if mark != _READY:
         raise StoreForeign(
@@ -125,6 +147,14 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def locked(folder: Path) -> StoreLocked:
+    """Another process has the store open."""
+    return StoreLocked(
+        f"store {shown(str(folder), 200)} is open in another process",
+        "stop the other server, or name another --prefix",
+    )
 
 
 def unusable(folder: Path, error: OSError) -> StoreError:

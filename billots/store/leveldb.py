@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from billots.errors import StoreDamaged, StoreError, StoreFailed, StoreLocked
+from billots.errors import StoreDamaged, StoreError, StoreFailed
 from billots.network import Network, shown
-from billots.store.folder import HINTS, finish, prepare, unusable
+from billots.store.folder import HINTS, finish, locked, prepare, unusable
 from billots.store.keyvalue import Engine, KeyValueStore, View
 
 if sys.version_info >= (3, 12):
@@ -31,11 +31,17 @@ _OPTIONS = {
 }
 
 
-def open_leveldb(path: str | os.PathLike[str], network: Network, *, create: bool) -> KeyValueStore:
+def open_leveldb(
+    path: str | os.PathLike[str],
+    network: Network,
+    *,
+    create: bool,
+    database: Callable[..., LevelDB] | None = None,
+) -> KeyValueStore:
     """Open the store in the folder `path`; see billots.store.open_store."""
     folder = Path(path)
     fresh = prepare(folder, create=create)
-    engine = LevelDB(folder, create=fresh)
+    engine = (database or LevelDB)(folder, create=fresh)
     try:
         store = KeyValueStore(engine, network, fresh=fresh)
         if fresh:
@@ -50,12 +56,15 @@ def open_leveldb(path: str | os.PathLike[str], network: Network, *, create: bool
 
 
 class LevelDB(Engine):
-    """One open database."""
+    """One open database; `options` are LevelDB's own, in place of ours."""
 
-    def __init__(self, folder: Path, *, create: bool) -> None:
+    def __init__(self, folder: Path, *, create: bool, **options: Any) -> None:
+        self._folder = folder
         self._name = shown(str(folder), 200)
         try:
-            self._db = plyvel.DB(os.fsencode(folder), create_if_missing=create, **_OPTIONS)
+            self._db = plyvel.DB(
+                os.fsencode(folder), create_if_missing=create, **(_OPTIONS | options)
+            )
         except plyvel.Error as error:
             raise self._open_error(error) from error
 
@@ -101,10 +110,7 @@ class LevelDB(Engine):
 
     def _open_error(self, error: Exception) -> StoreError:
         if _text(error).startswith("IO error: lock "):
-            return StoreLocked(
-                f"store {self._name} is open in another process",
-                "stop the other server, or name another --prefix",
-            )
+            return locked(self._folder)
         if isinstance(error, plyvel.IOError):
             reason = _reason(error)
             return StoreError(f"can't open store {self._name}: {reason}", HINTS.get(reason))

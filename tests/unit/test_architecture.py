@@ -61,7 +61,7 @@ CONFINED = {
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
     "nacl": {"billots.crypto"},
-    "fcntl": {"the wallet's files"},
+    "fcntl": {"the wallet's files", "billots.store.folder"},
     "multiprocessing": {"mock"},
     "platformdirs": {"billots.user_data"},
     "plyvel": {"billots.store.leveldb"},
