@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from billots.crypto import verify
 from billots.errors import BillotsError, StoreOutdated
 from billots.node import Node
-from billots.node.work import Check
+from billots.receipt import Check
 from billots.store.interface import Batch
 
 INLINE_CHECKS_MAX = 2

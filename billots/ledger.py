@@ -65,7 +65,9 @@ class Ledger:
             billot: status for rows in self._unsettled.values() for billot, status in rows.items()
         }
         self._fresh: dict[str, _Fresh] = {}
+        self._entered: dict[int, Transfer] = {}
         self._recent: dict[str, Moved] = {}  # on disk too; most votes are about these
+        self._receipts = store.has_receipts
         self._batch = Batch.empty()
 
     # -- what is ------------------------------------------------------------------------------
@@ -113,6 +115,7 @@ class Ledger:
         """Nobody is trusted any more whose word would be needed."""
         for billot in self.unsettled_billots:
             self.settle(billot)
+            self.mark(billot)
 
     @property
     def unsettled_billots(self) -> list[str]:
@@ -170,6 +173,8 @@ class Ledger:
             assert seq == (before.seq if before is not None else 0) + 1, "seq rises by one"
             assert billot not in self._status, "only settled billots are spent"
             rows.append(EntryRow(billot, seq, before))
+            if before is not None:
+                self._mark(billot, before.lsn)
         entry = self._enter(transfer, tuple(rows), here=here, adopted=False)
         if not self.alone:
             self._set_unsettled(entry.lsn, dict.fromkeys(billots, Status.HELD))
@@ -177,18 +182,27 @@ class Ledger:
                 self._status[billot] = Status.HELD
         return entry
 
-    def adopt(self, transfer: Transfer, billot: str) -> NewEntry:
-        """Adopt one row of a transfer that a quorum is known to have voted for: settled.
+    def adopt(self, transfer: Transfer, billots: Sequence[str]) -> NewEntry:
+        """Adopt rows of a transfer that a quorum is known to have, in its order: settled.
 
-        Only upwards: from a lower seq, or from an unsettled holding at the same seq.
+        Only upwards: from a lower seq, or from an unsettled holding at the same seq. Each row
+        has a line of the feed, so that an adopted entry takes as many lsns as its transfer
+        has rows (`billots.node.outfeed`). On disk they are held until they are marked.
         """
-        seq = dict(transfer.billots)[billot]
-        before = self._moved(billot)
-        at = before.seq if before is not None else 0
-        assert seq > at or (seq == at and billot in self._status), "seq never falls"
-        entry = self._enter(transfer, (EntryRow(billot, seq, before),), here=False, adopted=True)
-        if before is not None:
-            self._drop_status(billot, before.lsn)
+        seqs = dict(transfer.billots)
+        rows: list[EntryRow] = []
+        for billot in billots:
+            before, seq = self._moved(billot), seqs[billot]
+            at = before.seq if before is not None else 0
+            assert seq > at or (seq == at and billot in self._status), "seq never falls"
+            rows.append(EntryRow(billot, seq, before))
+        self.lsn += len(transfer.billots) - 1
+        entry = self._enter(transfer, tuple(rows), here=False, adopted=True)
+        for row in rows:
+            self._status.pop(row.billot, None)
+            if row.before is not None:
+                self._mark(row.billot, row.before.lsn)
+        self._set_unsettled(entry.lsn, dict.fromkeys(billots, Status.HELD))
         return entry
 
     def _enter(
@@ -197,6 +211,7 @@ class Ledger:
         self.lsn += 1
         entry = NewEntry(self.lsn, transfer, rows, adopted, here)
         self._batch.entries.append(entry)
+        self._entered[entry.lsn] = transfer
         sender, to = transfer.sender, transfer.to
         for row in rows:
             known = self._fresh.get(row.billot)
@@ -211,22 +226,35 @@ class Ledger:
         return entry
 
     def settle(self, billot: str) -> None:
-        """A quorum has our holding: it may be spent. The mark rides along with a later batch."""
+        """A quorum has our holding: it may be spent. On disk it is held until it is marked."""
+        self._status.pop(billot, None)
+
+    def mark(self, billot: str) -> None:
+        """Settled on disk as well: nobody needs the votes that settled it, or they are there too.
+
+        The mark rides along with the next batch.
+        """
         moved = self._moved(billot)
         assert moved is not None, "what never moved is settled"
-        self._drop_status(billot, moved.lsn)
+        assert billot not in self._status, "it is settled"
+        self._mark(billot, moved.lsn)
 
-    def contest(self, billot: str) -> None:
-        """A conflict with our holding is proven. A settled holding stands."""
-        moved = self._moved(billot)
-        if moved is not None and self._status.get(billot) is Status.HELD:
-            self._status[billot] = Status.CONTESTED
-            self._set_unsettled(moved.lsn, {**self._unsettled[moved.lsn], billot: Status.CONTESTED})
-
-    def _drop_status(self, billot: str, lsn: int) -> None:
-        if self._status.pop(billot, None) is not None:
-            rows = self._unsettled[lsn]
+    def _mark(self, billot: str, lsn: int) -> None:
+        rows = self._unsettled.get(lsn)
+        if rows is not None and billot in rows:
             self._set_unsettled(lsn, {b: status for b, status in rows.items() if b != billot})
+
+    def contest(self, billot: str, *, hopeless: bool = False) -> bool:
+        """A conflict with our holding is proven; `hopeless`: nobody can reach a quorum.
+
+        A settled holding stands. Returns whether the status is another one now.
+        """
+        moved, status = self._moved(billot), Status.DISPUTED if hopeless else Status.CONTESTED
+        if moved is None or self._status.get(billot, status) is status:
+            return False
+        self._status[billot] = status
+        self._set_unsettled(moved.lsn, {**self._unsettled[moved.lsn], billot: status})
+        return True
 
     def _set_unsettled(self, lsn: int, rows: dict[str, Status]) -> None:
         if rows:
@@ -239,8 +267,6 @@ class Ledger:
 
     def taken(self, billots: Sequence[str]) -> list[Transfer | None]:
         """The transfers that moved billots last, as this round sees them."""
-        entries = self._batch.entries
-        first = entries[0].lsn if entries else self.lsn + 1
         known: dict[int, Transfer | None] = {}
         found: list[Transfer | None] = []
         for billot in billots:
@@ -249,8 +275,8 @@ class Ledger:
                 found.append(None)
                 continue
             lsn = moved.lsn
-            if lsn >= first:
-                known[lsn] = entries[lsn - first].transfer
+            if lsn in self._entered:
+                known[lsn] = self._entered[lsn]
             elif lsn not in known:
                 entry = self.store.entry(lsn)
                 known[lsn] = None if entry is None else entry.transfer
@@ -279,6 +305,21 @@ class Ledger:
         """Whether no pair is kept for the billot at this seq or a later one."""
         kept = self.evidence(billot)
         return kept is None or dict(kept[0].billots)[billot] < seq
+
+    # -- receipts -----------------------------------------------------------------------------
+
+    def put_receipt(self, billot: str, data: bytes) -> None:
+        """Keep the votes that settled a billot, as the node wrote them; empty: no longer."""
+        self._batch.receipts[billot] = data
+        self._receipts = True
+
+    def receipt(self, billot: str) -> bytes | None:
+        """The votes that are kept for a billot."""
+        if not self._receipts:
+            return None
+        if billot in self._batch.receipts:
+            return self._batch.receipts[billot] or None
+        return self.store.receipt(billot)
 
     # -- the round's end ----------------------------------------------------------------------
 
@@ -316,4 +357,5 @@ class Ledger:
         while len(recent) > _RECENT_MAX:
             del recent[next(iter(recent))]
         self._fresh.clear()
+        self._entered.clear()
         return entries

@@ -21,19 +21,31 @@ def root_hash(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+class Tree:
+    """All hashes of one list, for paths of many of its leaves."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.count = len(leaves)
+        self._levels = [[leaf_hash(leaf) for leaf in leaves]]
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_level_above(self._levels[-1]))
+
+    def path(self, index: int) -> list[bytes]:
+        """PATH(index, leaves): the hashes that lead from one leaf to the root, lowest first."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        path: list[bytes] = []
+        for level in self._levels[:-1]:
+            sibling = index ^ 1
+            if sibling < len(level):
+                path.append(level[sibling])
+            index //= 2
+        return path
+
+
 def audit_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves): the hashes that lead from one leaf to the root, lowest first."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(index)
-    level = [leaf_hash(leaf) for leaf in leaves]
-    path: list[bytes] = []
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        level = _level_above(level)
-        index //= 2
-    return path
+    """PATH(index, leaves) of one leaf; `Tree` is for many."""
+    return Tree(leaves).path(index)
 
 
 def root_from_path(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:

@@ -255,5 +255,6 @@ PARAMS: dict[str, type[Struct]] = {
     "fetch": Fetch,
     "conflict": Pair,
     "evidence": Evidence,
+    "settle": Settle,
 }
 """Methods and their params."""

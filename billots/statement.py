@@ -18,6 +18,7 @@ from billots.holding import SILENT, Holding, Status
 from billots.network import ROWS_MAX, Network, format_mils
 from billots.transfer import BillotId, NetworkId, OwnerId, PublicKey, Seq, Signature, Transfer
 
+NULL = Raw(b"null")
 Nonce = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}\Z")]
 PROOF_ROWS_MAX = 16
 """Ids in one question that asks for proofs."""
@@ -42,13 +43,13 @@ class VoteRow(Struct, frozen=True, rename={"sender": "from"}):
 
 
 class StatementRow(VoteRow, frozen=True, rename={"sender": "from"}):
-    """A row with its proofs, where they were asked for: null if there is none, or no room.
+    """A row with its proofs, where they were asked for: `NULL` if there is none, or no room.
 
     `receipt` is decoded by who has a use for it (`billots.receipt.decode_receipt`).
     """
 
     transfer: Transfer | UnsetType | None = UNSET
-    receipt: Raw | UnsetType | None = UNSET
+    receipt: Raw | UnsetType = UNSET
 
 
 class SignedStatement(Struct, frozen=True):
@@ -76,7 +77,7 @@ class Statement(Struct, frozen=True, omit_defaults=True):
         network: Network,
         server: str,
         holdings: Iterable[tuple[str, Holding]],
-        proofs: Sequence[tuple[Transfer | None, Raw | None]] | None = None,
+        proofs: Sequence[tuple[Transfer | None, Raw]] | None = None,
     ) -> Statement:
         """An unsigned statement; `proofs` (transfer and receipt, one a row) where asked for."""
         rows: list[StatementRow] = []

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from billots.crypto import PrivateKey
 from billots.errors import BillotIdError
+from billots.holding import Holding, Status
 from billots.jsonrpc import INVALID_PARAMS, Malformed, Refusal, encode
 from billots.ledger import Ledger
 from billots.limits import Limits
@@ -24,8 +25,10 @@ from billots.messages import (
     UnmovedRange,
     WhoOwns,
 )
-from billots.network import Network, format_mils, shown, split_billot_id
-from billots.statement import PROOF_ROWS_MAX, Statement
+from billots.network import format_mils, shown, split_billot_id
+from billots.node.memory import Memory, Phase
+from billots.node.receipts import Receipts
+from billots.statement import NULL, PROOF_ROWS_MAX, Statement
 from billots.transfer import Transfer
 
 _ENVELOPE_BYTES = 2048
@@ -33,6 +36,8 @@ _LIST_ROW_BYTES = 128
 """More than a listed billot or range takes of a frame."""
 _SCAN_MAX = 4096
 """Moved billots that one page of a list looks at in search of gaps."""
+
+_UNKNOWN = Holding(0, None, None, Status.UNKNOWN)
 
 Item = TypeVar("Item")
 
@@ -48,26 +53,50 @@ class Refused(Exception):
 class Answers:
     """Reads the ledger for others."""
 
-    def __init__(self, network: Network, ledger: Ledger, key: PrivateKey, limits: Limits) -> None:
-        self._network = network
+    def __init__(
+        self,
+        ledger: Ledger,
+        memory: Memory,
+        receipts: Receipts,
+        key: PrivateKey,
+        limits: Limits,
+    ) -> None:
+        self._network = ledger.network
         self._ledger = ledger
+        self._memory = memory
+        self._receipts = receipts
         self._key = key
         self._limits = limits
         self._bytes_max = limits.frame_bytes_max - _ENVELOPE_BYTES
 
+    def look(self, params: WhoOwns) -> None:
+        """Raise Refused or Malformed for a question that can't be answered."""
+        for billot in params.billots:
+            self.check(billot)
+        if len(set(params.billots)) != len(params.billots):
+            raise Malformed(INVALID_PARAMS, "an id is asked twice")
+        if params.proof and len(params.billots) > PROOF_ROWS_MAX:
+            raise Malformed(INVALID_PARAMS, f"proofs are for at most {PROOF_ROWS_MAX} ids")
+
     def who_owns(self, params: WhoOwns) -> Statement:
         """A statement on the billots asked for, signed if a nonce came with the question."""
-        billots = params.billots
-        for billot in billots:
-            self.check(billot)
-        if len(set(billots)) != len(billots):
-            raise Malformed(INVALID_PARAMS, "an id is asked twice")
-        if params.proof and len(billots) > PROOF_ROWS_MAX:
-            raise Malformed(INVALID_PARAMS, f"proofs are for at most {PROOF_ROWS_MAX} ids")
-        holdings = zip(billots, self._ledger.holdings(billots), strict=True)
-        proofs = self._proofs(billots) if params.proof else None
+        proofs = self._proofs(params.billots) if params.proof else None
+        return self.statement(params.billots, params.nonce, proofs)
+
+    def statement(
+        self,
+        billots: Sequence[str],
+        nonce: str | None,
+        proofs: Sequence[tuple[Transfer | None, Raw]] | None = None,
+    ) -> Statement:
+        """What may be said of these billots, signed if there is a nonce."""
+        silent = set(self._memory.silent(billots))
+        holdings = [
+            (billot, _UNKNOWN if billot in silent and holding.owner is not None else holding)
+            for billot, holding in zip(billots, self._ledger.holdings(billots), strict=True)
+        ]
         statement = Statement.make(self._network, self._key.public_hex, holdings, proofs)
-        return statement if params.nonce is None else statement.sign(self._key, params.nonce)
+        return statement if nonce is None else statement.sign(self._key, nonce)
 
     def check(self, billot: str) -> None:
         """Raise Refused for an id that isn't one of this network's."""
@@ -77,16 +106,30 @@ class Answers:
             data = {"billot": shown(billot)}
             raise Refused(Refusal("unknown_billot", str(error), data)) from None
 
-    def _proofs(self, billots: Sequence[str]) -> list[tuple[Transfer | None, Raw | None]]:
-        """The last transfer of each; null where there is none or the frame is full."""
+    def _proofs(self, billots: Sequence[str]) -> list[tuple[Transfer | None, Raw]]:
+        """The last transfer of each, and what is kept of the votes that settled it.
+
+        Null where there is none or the frame is full.
+        """
         left = self._bytes_max - 512 * len(billots)
-        proofs: list[tuple[Transfer | None, Raw | None]] = []
+        silent = set(self._memory.silent(billots))
+        proofs: list[tuple[Transfer | None, Raw]] = []
         for billot in billots:
-            transfer = self._ledger.proof(billot)
+            transfer = self._ledger.proof(billot) if billot not in silent else None
+            receipt = NULL if billot in silent else self._receipt(billot)
             if transfer is not None:
                 left -= len(encode(transfer))
-            proofs.append((transfer if left > 0 else None, None))
+                transfer = transfer if left > 0 else None
+            left -= len(bytes(receipt))
+            proofs.append((transfer, receipt if left > 0 else NULL))
         return proofs
+
+    def _receipt(self, billot: str) -> Raw:
+        """The votes that settled a billot; none while what we hold is on its way to disk."""
+        if self._ledger.touched(((billot, 0),)):
+            return NULL
+        receipt = self._receipts.receipt(billot)
+        return NULL if receipt is None else Raw(encode(receipt))
 
     def list_billots(self, params: ListBillots) -> Listed:
         """A page of what an owner has: first what moved to it, then what never moved."""
@@ -99,6 +142,8 @@ class Answers:
             listed = self._listed(page.rows, params.owner)
             if page.after is not None:
                 return Listed(listed, [], f"m:{page.after}")
+            if self._memory.phase is not Phase.READY:
+                return Listed(listed, [], None)  # what never moved isn't known here yet
             unmoved, cursor = self._unmoved(params.owner, None, limit - len(page.rows))
             return Listed(listed, unmoved, cursor)
         unmoved, cursor = self._unmoved(params.owner, place or None, limit)

@@ -1,32 +1,49 @@
-"""What the feeds of trusted servers come to: votes counted, holdings settled and adopted."""
+"""What trusted servers' votes come to: holdings settled, adopted and disputed.
+
+Votes come as rows of feeds, as statements in consults, and in receipts; they are counted
+together (DESIGN, section 5, rule 1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
-from billots.holding import Status, Vote
+from billots.holding import SILENT, Holding, Status, Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
+from billots.node.proofs import ReadBatch
+from billots.node.receipts import Receipts
 from billots.node.trust import Trust
 from billots.node.votes import Ballot, Votes
-from billots.node.wanted import Wanted
+from billots.node.wanted import Named, Wanted
 from billots.notifications import Notifications
-from billots.transfer import Transfer
+from billots.receipt import Receipt, Word
+from billots.statement import Statement
+from billots.transfer import Row, Transfer
+
+Watch = Callable[[str, str, float], None]
+"""Told of a billot with news that isn't settled here, whose vote it is, and the time."""
+
+CONTESTED = frozenset({Status.CONTESTED, Status.DISPUTED})
 
 
 class Feeds:
     """Counts votes against the ledger; `to_count` are billots whose votes are news."""
 
-    def __init__(self, ledger: Ledger, trust: Trust, limits: Limits) -> None:
+    def __init__(
+        self, ledger: Ledger, trust: Trust, receipts: Receipts, limits: Limits, watch: Watch
+    ) -> None:
         self.votes = Votes(limits.votes_per_peer_max)
         self.wanted = Wanted(limits.fetch_after_s)
+        self.receipts = receipts
         self.to_count: list[str] = []
         self.newest: dict[str, FeedBatch] = {}
         """The newest batch of each voter whose signature held, without bodies."""
         self._ledger = ledger
         self._trust = trust
         self._limits = limits
+        self._watch = watch
         self._done = Notifications(limits.seen_max)
         self._bodies: dict[str, Transfer] = {}
 
@@ -34,70 +51,209 @@ class Feeds:
 
     def read(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow], now: float) -> None:
         """A batch whose signature held. Rows that were read before are passed over."""
+        proof = ReadBatch(FeedBatch(batch.server, batch.rows, batch.root, batch.signature))
         known = self.newest.get(voter)
         if known is None or known.last_lsn <= rows[-1].lsn:
-            bare = FeedBatch(batch.server, batch.rows, batch.root, batch.signature)
-            self.newest[voter] = bare
+            self.newest[voter] = proof.batch
         for row in rows:
             if row.lsn > self.votes.newest(voter):
-                self._row(voter, row, now)
+                self._row(voter, row, proof, now)
                 self.votes.read(voter, row.lsn)
 
-    def _row(self, voter: str, row: FeedRow, now: float) -> None:
+    def _row(self, voter: str, row: FeedRow, proof: ReadBatch, now: float) -> None:
         if isinstance(row, AdoptedRow):
-            ballot = Ballot(Vote(row.sender, row.owner), row.lsn, None)
-            self._vote(voter, row.billot, row.seq, ballot, adopted=True)
+            vote = Vote(row.sender, row.owner)
+            ballot = Ballot(vote, row.lsn, None, claim=True, proof=proof)
+            self._vote(voter, row.billot, row.seq, ballot, now)
             return
         if row.transfer_id in self._done:
             return
         transfer = self.body(row.transfer_id)
         if transfer is not None:
-            self._count(voter, row, transfer)
+            self._count(voter, row, transfer, proof, now)
         else:
-            self._want(voter, row, now)
+            self._want(voter, row, proof, now)
 
-    def _want(self, voter: str, row: TransferRow, now: float) -> None:
-        if self.wanted.name(row.transfer_id, voter, row, now):
+    def _want(self, voter: str, row: TransferRow, proof: ReadBatch | None, now: float) -> None:
+        if self.wanted.name(row.transfer_id, voter, row, proof, now):
             self.votes.hold(voter, row.lsn)
 
-    def _count(self, voter: str, row: TransferRow, transfer: Transfer) -> None:
-        ballot = Ballot(Vote(transfer.sender, transfer.to), row.lsn, transfer.id)
+    def _count(
+        self, voter: str, row: TransferRow, transfer: Transfer, proof: ReadBatch | None, now: float
+    ) -> None:
+        vote = Vote(transfer.sender, transfer.to)
+        ballot = Ballot(vote, row.lsn, transfer.id, proof=proof)
         named = set(row.billots)
         news = False
         for billot, seq in transfer.billots:
             if not named or billot in named:
-                news |= self._vote(voter, billot, seq, ballot, adopted=False)
+                news |= self._vote(voter, billot, seq, ballot, now)
         if not news and not named:
             self._done.add(transfer.id)
 
-    def _vote(self, voter: str, billot: str, seq: int, ballot: Ballot, *, adopted: bool) -> bool:
-        """Count one vote; False if the billot is settled here at that seq or a later one."""
+    def _vote(self, voter: str, billot: str, seq: int, ballot: Ballot, now: float) -> bool:
+        """Count one vote; False if it can change nothing here any more, and nobody misses it."""
         present = self._ledger.present(billot)
         if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):
-            return False
-        if self.votes.add(voter, billot, seq, ballot, adopted=adopted):
+            return self.receipts.also(voter, billot, seq, ballot)
+        if self.votes.add(voter, billot, seq, ballot):
             self.to_count.append(billot)
+            self._watch(billot, voter, now)
         return True
+
+    def stated(self, voter: str, statement: Statement, now: float) -> None:
+        """A statement of a consult whose signature held: each row of it is a vote."""
+        signed = statement.signed()
+        for row in statement.billots:
+            if row.status in SILENT or not row.seq:
+                continue
+            transfer_id = None
+            if isinstance(row.transfer, Transfer) and is_proof(row.transfer, row.id, row.holding):
+                transfer_id = row.transfer.id
+            claim = row.status is Status.SETTLED
+            ballot = Ballot(row.holding.vote, 0, transfer_id, claim, signed)
+            self._vote(voter, row.id, row.seq, ballot, now)
+
+    def shown(self, transfer: Transfer, words: Iterable[Word], now: float) -> None:
+        """Votes that somebody else kept, whose signatures held."""
+        vote = Vote(transfer.sender, transfer.to)
+        for word in words:
+            if word.server in self._trust.keys:
+                for billot, seq in word.rows:
+                    claim = (billot, seq) in word.claims
+                    ballot = Ballot(vote, 0, transfer.id, claim, word.vote)
+                    self._vote(word.server, billot, seq, ballot, now)
 
     # -- what they come to --------------------------------------------------------------------
 
-    def consider(self, billot: str, now: float) -> bool:
-        """Settle or adopt what a quorum of us and those we trust has voted for, if there is."""
+    def consider(self, billot: str, now: float) -> list[str]:
+        """Settle or adopt what votes or claims are enough for; the billots that changed."""
         present = self._ledger.present(billot)
         settled = present.status is Status.SETTLED
-        for seq, vote, votes, named in self.votes.above(billot, present.seq):
-            ours = seq == present.seq and vote == present.vote
-            if votes + ours < self._trust.quorum or (settled and seq == present.seq):
+        for seq, vote, ballots in self.votes.above(billot, present.seq):
+            if (settled and seq == present.seq) or not self._is_enough(present, seq, vote, ballots):
                 continue
-            if ours:
-                self._ledger.settle(billot)
-            elif not self._adopt(billot, named, now):
-                continue
-            self.votes.resolve(billot, seq)
-            return True
+            if (seq, vote) == (present.seq, present.vote):
+                self._settle(billot, present, ballots, now)
+                return [billot]
+            changed = self._adopt(billot, ballots, now)
+            if changed:
+                return changed
         if settled:
             self.votes.resolve(billot, present.seq)
-        return False
+        elif present.status is not Status.HELD:
+            self.judge_conflict(billot)
+        return []
+
+    def _is_enough(
+        self, present: Holding, seq: int, vote: Vote, ballots: Mapping[str, Ballot]
+    ) -> bool:
+        """Whether a quorum voted so, we among them, or enough others say that it is settled."""
+        ours = (seq, vote) == (present.seq, present.vote)
+        if len(ballots) + ours >= self._trust.quorum:
+            return True
+        return sum(ballot.claim for ballot in ballots.values()) >= self._trust.claims_needed
+
+    def _settle(
+        self, billot: str, present: Holding, ballots: Mapping[str, Ballot], now: float
+    ) -> None:
+        self._ledger.settle(billot)
+        transfer_id = next((b.transfer_id for b in ballots.values() if b.transfer_id), "")
+        self.receipts.settled(
+            billot,
+            present.seq,
+            present.vote,
+            ballots,
+            now,
+            transfer=self._bodies.get(transfer_id),
+            for_good=present.status is not Status.HELD,
+        )
+        self.votes.resolve(billot, present.seq)
+
+    def _adopt(self, billot: str, ballots: Mapping[str, Ballot], now: float) -> list[str]:
+        """Adopt what these voters name, if its body is here; else ask for it once more.
+
+        With it all other rows of the same transfer that may be: they lie in one entry.
+        """
+        for transfer_id in dict.fromkeys(ballot.transfer_id for ballot in ballots.values()):
+            transfer = self.body(transfer_id or "")
+            if transfer is None:
+                continue
+            vote, standing = Vote(transfer.sender, transfer.to), {}
+            for row in transfer.billots:
+                found = self._adoptable(row, vote)
+                if found is not None:
+                    standing[row[0]] = found
+            assert billot in standing, "its body was found by its votes"
+            self._take_over(transfer, standing, now)
+            return list(standing)
+        for voter, ballot in ballots.items():
+            self._want_again(voter, billot, ballot, now)
+        return []
+
+    def _adoptable(self, row: Row, vote: Vote) -> dict[str, Ballot] | None:
+        """Those who gave this vote, if they are enough and we don't have it."""
+        (billot, seq), present = row, self._ledger.present(row[0])
+        at_seq = seq == present.seq and present.status is not Status.SETTLED
+        if not (seq > present.seq or at_seq) or (seq, vote) == (present.seq, present.vote):
+            return None
+        ballots = self.votes.at(billot, seq)
+        equal = {voter: ballot for voter, ballot in ballots.items() if ballot.vote == vote}
+        return equal if self._is_enough(present, seq, vote, equal) else None
+
+    def _take_over(
+        self, transfer: Transfer, standing: Mapping[str, dict[str, Ballot]], now: float
+    ) -> None:
+        statuses = {billot: self._ledger.status(billot) for billot in standing}
+        self._ledger.adopt(transfer, tuple(standing))
+        vote, seqs = Vote(transfer.sender, transfer.to), dict(transfer.billots)
+        for billot, ballots in standing.items():
+            contested = statuses[billot] in CONTESTED
+            self.receipts.settled(
+                billot, seqs[billot], vote, ballots, now, transfer=transfer, for_good=contested
+            )
+            self.votes.resolve(billot, seqs[billot])
+
+    def by_receipt(
+        self, receipt: Receipt, words: Iterable[Word], rows: Iterable[Row], now: float
+    ) -> list[str]:
+        """A receipt whose signatures held: adopt or settle these rows; the billots that changed.
+
+        Raises nothing for a row that stands already, or that is past.
+        """
+        transfer, words = receipt.transfer, list(words)
+        vote = Vote(transfer.sender, transfer.to)
+        adopted: dict[str, dict[str, Ballot]] = {}
+        changed: list[str] = []
+        for row in rows:
+            (billot, seq), present = row, self._ledger.present(row[0])
+            if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):
+                continue
+            ballots = {
+                word.server: Ballot(vote, 0, transfer.id, row in word.claims, word.vote)
+                for word in words
+                if row in word.rows and word.server != self._trust.electorate.own
+            }
+            changed.append(billot)
+            if (seq, vote) == (present.seq, present.vote):
+                self._settle(billot, present, ballots, now)
+            else:
+                adopted[billot] = ballots
+        if adopted:
+            self._take_over(transfer, adopted, now)
+        return changed
+
+    def judge_conflict(self, billot: str) -> bool:
+        """Contested, or disputed: nobody can reach a quorum though all undecided joined him.
+
+        Later votes change it again. Returns whether they did.
+        """
+        present = self._ledger.present(billot)
+        votes = [ballot.vote for ballot in self.votes.at(billot, present.seq).values()]
+        votes.append(present.vote)
+        undecided = self._trust.n - len(votes)
+        most = max(votes.count(vote) for vote in set(votes))
+        return self._ledger.contest(billot, hopeless=most + undecided < self._trust.quorum)
 
     def next_moves(self, billot: str, now: float) -> list[Transfer]:
         """What trusted servers took next of a billot that is settled here.
@@ -108,31 +264,22 @@ class Feeds:
         if present.status is not Status.SETTLED:
             return []
         moves: dict[str, Transfer] = {}
-        for seq, vote, _, named in self.votes.above(billot, present.seq + 1):
-            if seq == present.seq + 1 and vote.sender == present.owner:
-                for voter, ballot in named:
-                    transfer = self.body(ballot.transfer_id or "")
-                    if transfer is not None:
-                        moves[transfer.id] = transfer
-                    elif ballot.transfer_id is not None:
-                        self._want_again(voter, billot, ballot, now)
+        for voter, ballot in self.votes.at(billot, present.seq + 1).items():
+            if ballot.vote.sender == present.owner and ballot.transfer_id is not None:
+                transfer = self.body(ballot.transfer_id)
+                if transfer is not None:
+                    moves[transfer.id] = transfer
+                else:
+                    self._want_again(voter, billot, ballot, now)
         return list(moves.values())
 
-    def _adopt(self, billot: str, named: Sequence[tuple[str, Ballot]], now: float) -> bool:
-        """Adopt what these voters name, if its body is here; else ask for it once more."""
-        for transfer_id in dict.fromkeys(ballot.transfer_id for _, ballot in named):
-            transfer = self.body(transfer_id or "")
-            if transfer is not None:
-                self._ledger.adopt(transfer, billot)
-                return True
-        for voter, ballot in named:
-            self._want_again(voter, billot, ballot, now)
-        return False
-
     def _want_again(self, voter: str, billot: str, ballot: Ballot, now: float) -> None:
-        transfer_id = ballot.transfer_id or ""
-        if transfer_id not in self.wanted:
-            self._want(voter, TransferRow(ballot.lsn, transfer_id, (billot,)), now)
+        if ballot.transfer_id is None or not ballot.lsn:
+            self._watch(billot, voter, now)  # only a consult can bring its body
+        elif ballot.transfer_id not in self.wanted:
+            proof = ballot.proof if isinstance(ballot.proof, ReadBatch) else None
+            row = TransferRow(ballot.lsn, ballot.transfer_id, (billot,))
+            self._want(voter, row, proof, now)
 
     def is_open(self, transfer: Transfer) -> bool:
         """Whether a transfer that was taken here isn't settled yet."""
@@ -146,23 +293,23 @@ class Feeds:
         """A transfer whose signature held, if it is here."""
         return self._bodies.get(transfer_id) or self._ledger.store.transfer(transfer_id)
 
-    def arrived(self, transfer: Transfer) -> None:
+    def arrived(self, transfer: Transfer, now: float) -> None:
         """A body whose signature held: what was said of it before counts now."""
         self._bodies[transfer.id] = transfer
         if len(self._bodies) > self._limits.bodies_max:
             del self._bodies[next(iter(self._bodies))]
         named = self.wanted.arrived(transfer.id)
         for voter, rows in named.items():
-            for row in rows:
-                self._count(voter, row, transfer)
+            for row, proof in rows:
+                self._count(voter, row, transfer, proof, now)
                 self.votes.release(voter, row.lsn)
         if named:
             self.to_count += [billot for billot, _ in transfer.billots]
 
-    def give_up(self, named: dict[str, list[TransferRow]]) -> None:
+    def give_up(self, named: Named) -> None:
         """Nobody can show the body that these rows name."""
         for voter, rows in named.items():
-            for row in rows:
+            for row, _ in rows:
                 self.votes.release(voter, row.lsn)
 
     # -- voters -------------------------------------------------------------------------------
@@ -170,13 +317,19 @@ class Feeds:
     def unreachable(self, voter: str) -> None:
         """Nobody can be asked for bodies that only it named: its rows are to be read again."""
         rows = self.wanted.gone(voter)
-        for row in rows:
+        for row, _ in rows:
             self.votes.release(voter, row.lsn)
         if rows:
-            self.votes.unread(voter, min(row.lsn for row in rows))
+            self.votes.unread(voter, min(row.lsn for row, _ in rows))
 
     def forget(self, voter: str) -> None:
         """This voter counts no more: its key was replaced."""
         self.wanted.gone(voter)
         self.votes.forget(voter)
         self.newest.pop(voter, None)
+
+
+def is_proof(transfer: Transfer, billot: str, holding: Holding) -> bool:
+    """Whether a transfer is the one that a holding is said to come from; unverified."""
+    moved = (transfer.sender, transfer.to) == (holding.sender, holding.owner)
+    return moved and (billot, holding.seq) in transfer.billots

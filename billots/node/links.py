@@ -17,24 +17,21 @@ from billots.errors import InputError
 from billots.feed import AdoptedRow, FeedBatch
 from billots.jsonrpc import Incoming, call, decode_incoming
 from billots.messages import (
-    PROTOCOL,
-    Announce,
-    Cursor,
     Fetch,
     Fetched,
     Info,
     Pair,
     SendTransfer,
-    Subscribe,
     Subscribed,
     WhoOwns,
 )
 from billots.network import shown
+from billots.node.greeting import Greeting
 from billots.node.peers import Link
 from billots.node.remembered import Remembered
 from billots.node.reminders import Reminders
-from billots.node.work import BodiesWork, FeedWork, PairWork
-from billots.statement import Statement
+from billots.node.work import BodiesWork, ConsultWork, FeedWork, PairWork
+from billots.statement import PROOF_ROWS_MAX, Statement
 from billots.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -59,8 +56,7 @@ class Links:
         self._links: dict[int, Link] = {}
         self.remembered = Remembered(node.ledger, node.rounds.feeds)
         self.reminders = Reminders()
-        self._foreign: set[int] = set()
-        self._changed: set[tuple[int, str]] = set()
+        self._greeting = Greeting(node, self)
         self._next_call = 1
 
     # -- connections --------------------------------------------------------------------------
@@ -68,7 +64,7 @@ class Links:
     def opened(self, conn: int, index: int) -> None:
         """The driver reached the trusted server number `index`."""
         link = self._links[conn] = Link(index, conn)
-        self._call(link, "info", None)
+        self.call(link, "info", None)
 
     def closed(self, conn: int) -> None:
         """A link ended; the driver dials again."""
@@ -79,8 +75,9 @@ class Links:
         others = {other.key for other in self._links.values() if other.up}
         if link.key is not None and link.key not in others:
             self._node.rounds.feeds.unreachable(link.key)
+            self._node.rounds.consults.gone(link.key)
         if link.up:
-            log.info("link to %s ended", self._place(link))
+            log.info("link to %s ended", self.place(link))
 
     def busy(self, conn: int) -> bool:
         """Whether to stop reading a link until what it brought has been dealt with."""
@@ -116,10 +113,11 @@ class Links:
         """A link brought something that no honest server sends: hang up."""
         link = self._links.get(conn)
         if link is not None:
-            log.warning("%s sent %s; hanging up", self._place(link), what)
+            log.warning("%s sent %s; hanging up", self.place(link), what)
             self._node.hangups.add(conn)
 
-    def _place(self, link: Link) -> str:
+    def place(self, link: Link) -> str:
+        """Where a link leads, as configured."""
         return self._node.trust.entries[link.index].host.place
 
     # -- messages -----------------------------------------------------------------------------
@@ -145,15 +143,17 @@ class Links:
         what, result = link.calls.pop(number, None), incoming.result
         if what == "fetch":
             self._fetched(link, link.fetches.pop(number), result)
+        elif what == "consult":
+            self._stated(link, link.asks.pop(number), result)
         elif what is None or not bytes(result):
             if what in ("info", "who_owns", "subscribe"):
                 self.misbehaved(link.id, f"an error to {what}")
         elif what == "info":
-            self._introduced(link, msgspec.json.decode(result, type=Info))
+            self._greeting.introduced(link, msgspec.json.decode(result, type=Info))
         elif what == "who_owns":
-            self._proved(link, msgspec.json.decode(result, type=Statement))
+            self._greeting.proved(link, msgspec.json.decode(result, type=Statement))
         elif what == "subscribe":
-            self._subscribed(link, msgspec.json.decode(result, type=Subscribed))
+            self._greeting.subscribed(link, msgspec.json.decode(result, type=Subscribed))
 
     def _fetched(self, link: Link, asked: tuple[str, ...], result: msgspec.Raw) -> None:
         """An answer with bodies, or an error: then it has none of them."""
@@ -172,76 +172,6 @@ class Links:
             pair = msgspec.json.decode(params, type=Pair)
             if self._sound(pair.first) and self._sound(pair.second):
                 self._node.rounds.add(PairWork(None, link.id, pair.first, pair.second))
-
-    def _introduced(self, link: Link, info: Info) -> None:
-        """The server said who it is. A signature has to prove it before anything is believed."""
-        node, place = self._node, self._place(link)
-        if info.network.id != node.network.id or info.protocol != PROTOCOL:
-            if link.index not in self._foreign:  # once, not at every redial
-                self._foreign.add(link.index)
-                log.error("%s serves another network or protocol; not trusted", place)
-            node.hangups.add(link.id)
-            return
-        self._foreign.discard(link.index)
-        link.nonce = node.settings.nonce()
-        self._call(link, "who_owns", WhoOwns((self._any_billot,), link.nonce))
-
-    @property
-    def _any_billot(self) -> str:
-        return f"{next(iter(self._node.network.denominations))}1"
-
-    def _proved(self, link: Link, statement: Statement) -> None:
-        """The server signed with a key: from now on it is the one behind this entry.
-
-        Without the proof, one who shows another's key, or ours, would take an entry out of n.
-        """
-        node, entry = self._node, self._node.trust.entries[link.index]
-        place, key = entry.host.place, statement.server
-        if not statement.answers(node.network.id, link.nonce, (self._any_billot,)):
-            self.misbehaved(link.id, "a statement that proves no key")
-            return
-        known = entry.host.key or self.remembered.key(entry.host)
-        if known is not None and known != key:
-            if (link.index, key) not in self._changed:  # once, not at every redial
-                self._changed.add((link.index, key))
-                log.error(
-                    "%s shows another key than the one known for it; its votes do not count "
-                    "(if it was set up anew, trust it as %s#%s)",
-                    place,
-                    place,
-                    key,
-                )
-            node.hangups.add(link.id)
-            return
-        before = (node.trust.n, node.trust.keys)
-        replaced = node.trust.learn(link.index, key)
-        if replaced is not None:
-            node.rounds.feeds.forget(replaced)
-        if before != (
-            node.trust.n,
-            node.trust.keys,
-        ):  # who only hangs up and comes back costs little
-            node.rounds.recount()
-        if entry.own:
-            log.info("%s is this server itself", place)
-            node.hangups.add(link.id)
-        else:
-            link.key = key
-            self.remembered.learn(entry.host, key)
-            since = Cursor(key, self.remembered.cursor(key))
-            self._call(link, "subscribe", Subscribe(since, node.key.public_hex))
-
-    def _subscribed(self, link: Link, subscribed: Subscribed) -> None:
-        link.up = True
-        log.info(
-            "following %s from lsn %d to %d",
-            self._place(link),
-            self.remembered.cursor(link.key or ""),
-            subscribed.lsn,
-        )
-        if self._node.settings.port:
-            announce = Announce(self._node.settings.port, self._node.key.public_hex)
-            self._call(link, "announce", announce)
 
     def _feed(self, link: Link, batch: FeedBatch) -> None:
         if batch.server != link.key or not batch.rows:
@@ -273,9 +203,12 @@ class Links:
 
     # -- what we ask --------------------------------------------------------------------------
 
-    def _call(self, link: Link, method: str, params: msgspec.Struct | None) -> int:
+    def call(
+        self, link: Link, method: str, params: msgspec.Struct | None, what: str | None = None
+    ) -> int:
+        """Send a request; `what` says what its answer is to, if not the method."""
         number, self._next_call = self._next_call, self._next_call + 1
-        link.calls[number] = method
+        link.calls[number] = what or method
         self._node.send(link.id, call(number, method, params))
         return number
 
@@ -288,9 +221,37 @@ class Links:
             link = by_key[voter]
             for start in range(0, len(transfer_ids), size):
                 part = tuple(transfer_ids[start : start + size])
-                link.fetches[self._call(link, "fetch", Fetch(part))] = part
+                link.fetches[self.call(link, "fetch", Fetch(part))] = part
         for named in given_up:
             feeds.give_up(named)
+
+    def consult(self, now: float) -> None:
+        """Ask about billots whose time has come."""
+        rounds = self._node.rounds
+        by_key = {link.key: link for link in self._links.values() if link.up and link.key}
+        reachable = [key for key, link in by_key.items() if key in self._node.trust.keys]
+        billots = rounds.consults.due(now, reachable, rounds.consulting.is_open)
+        for start in range(0, len(billots), PROOF_ROWS_MAX):
+            part = tuple(billots[start : start + PROOF_ROWS_MAX])
+            for key in reachable:
+                link, nonce = by_key[key], self._node.settings.nonce()
+                question = WhoOwns(part, nonce, proof=True, consult=True)
+                link.asks[self.call(link, "who_owns", question, what="consult")] = nonce, part
+
+    def _stated(self, link: Link, asked: tuple[str, tuple[str, ...]], result: msgspec.Raw) -> None:
+        """An answer in a consult, or an error: then it has nothing to say."""
+        nonce, billots = asked
+        key = link.key or ""
+        if bytes(result):
+            statement = msgspec.json.decode(result, type=Statement)
+            check = statement.check_arguments(self._node.network.id, nonce, billots)
+            if check is not None and statement.server == key:
+                self._node.rounds.add(ConsultWork(key, link, billots, statement, check))
+                return
+            self.misbehaved(link.id, "a statement that answers another question")
+        for billot in billots:
+            self._node.rounds.consults.answered(key, billot, None)
+        self._node.rounds.look()
 
     def submit(self, transfer: Transfer, followers: set[str | None], now: float) -> None:
         """Send a transfer that a wallet brought to those trusted servers that don't follow us.
@@ -300,7 +261,7 @@ class Links:
         """
         for link in self._links.values():
             if link.up and link.key not in followers and len(link.calls) < _CALLS_MAX:
-                self._call(link, "transfer", SendTransfer.of(transfer))
+                self.call(link, "transfer", SendTransfer.of(transfer))
         if self._node.trust.n > 1:
             self.reminders.add(transfer, now)
 
@@ -316,4 +277,4 @@ class Links:
         for link in self._links.values():
             voted = link.key is not None and votes.has(link.key, billot, seq)
             if link.up and not voted and len(link.calls) < _CALLS_MAX:
-                self._call(link, "transfer", SendTransfer.of(transfer))
+                self.call(link, "transfer", SendTransfer.of(transfer))

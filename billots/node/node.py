@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from billots.crypto import PrivateKey
+from billots.holding import Holding
 from billots.host import Host
 from billots.hosts import Hosts
 from billots.jsonrpc import Refusal, notification
@@ -21,14 +22,17 @@ from billots.network import Network
 from billots.node.answers import Answers, Refused
 from billots.node.costs import Costs
 from billots.node.links import Links
+from billots.node.memory import Memory, Phase
 from billots.node.outfeed import OutFeed
 from billots.node.peers import Connection
+from billots.node.questions import Questions
 from billots.node.requests import Requests
 from billots.node.rounds import Decision, Rounds
 from billots.node.subscriptions import Subscriptions
 from billots.node.trust import Trust
-from billots.node.work import Check, Submission
-from billots.statement import Statement, new_nonce
+from billots.node.work import ReceiptsWork, Submission
+from billots.receipt import Check
+from billots.statement import SignedStatement, Statement, new_nonce
 from billots.store.interface import Batch, Store
 
 _BATCHES_STEP = 4
@@ -65,8 +69,10 @@ class Node:
         self.limits = limits
         self.trust = Trust(settings.trusted, key.public_hex)
         self.ledger = Ledger(network, store, alone=self.trust.n == 1)
-        self.rounds = Rounds(self.ledger, self.trust, limits)
-        self.answers = Answers(network, self.ledger, key, limits)
+        self.memory = Memory(self.ledger, self.trust)
+        self.rounds = Rounds(self.ledger, self.trust, self.memory, limits, self._sign)
+        self.answers = Answers(self.ledger, self.memory, self.rounds.receipts, key, limits)
+        self.questions = Questions(limits.questions_max, limits.question_s)
         self.hosts = Hosts(settings.trusted, limits.hosts_max)
         self.connections: dict[int, Connection] = {}
         self._batching: dict[int, Connection] = {}
@@ -139,6 +145,13 @@ class Node:
             self.send(conn, refusal.answer(b"null"))
         self.hangups.add(conn)
 
+    def _sign(self, billot: str, holding: Holding) -> SignedStatement:
+        """Our vote on one billot, to be shown to others."""
+        statement = Statement.make(self.network, self.key.public_hex, [(billot, holding)])
+        signed = statement.sign(self.key, self.settings.nonce()).signed()
+        assert signed is not None, "it has a nonce"
+        return signed
+
     def send(self, conn: int, message: bytes) -> None:
         """Queue a message for the driver."""
         self.out.setdefault(conn, []).append(message)
@@ -153,7 +166,7 @@ class Node:
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        return self.rounds.has_work
+        return self.memory.phase is not Phase.WAKING and self.rounds.has_work
 
     def checks(self) -> list[Check]:
         """Begin a round: the signatures that it turns on, as `crypto.verify` takes them."""
@@ -173,18 +186,12 @@ class Node:
     def committed(self, now: float, *, written: bool) -> None:
         """The round is on disk (or wrote nothing): say what it came to."""
         rounds, subscriptions = self.rounds, self.subscriptions
-        entries = self.ledger.committed() if written else []
-        for entry in entries:
-            subscriptions.add(entry, rounds.sources.get(entry.lsn), now)
-        rounds.sources.clear()
-        decided, rounds.decided = rounds.decided, []
-        for work, decision in decided:
-            self._say(work, decision)
-        paired, rounds.paired = rounds.paired, []
-        for pair_work, kept in paired:
-            if pair_work.reply is not None:
-                self._requests.result(pair_work.reply, Kept(kept))
-        conflicts, rounds.conflicts = rounds.conflicts, []
+        sources = rounds.taking.sources
+        for entry in self.ledger.committed() if written else ():
+            subscriptions.add(entry, sources.get(entry.lsn), now)
+        sources.clear()
+        self._answer()
+        conflicts, rounds.taking.conflicts = rounds.taking.conflicts, []
         for pair, source in conflicts:
             subscriptions.spread(notification("conflict", pair), source)
         fed, rounds.fed = rounds.fed, []
@@ -196,6 +203,24 @@ class Node:
                 self._costs.charge(payer, 1.0, now)
             self.links.misbehaved(conn, what)
         subscriptions.feed(now)
+
+    def _answer(self) -> None:
+        """Tell those who asked what this round came to."""
+        rounds = self.rounds
+        decided, rounds.decided = rounds.decided, []
+        for work, decision in decided:
+            self._say(work, decision)
+        paired, rounds.paired = rounds.paired, []
+        for pair_work, kept in paired:
+            if pair_work.reply is not None:
+                self._requests.result(pair_work.reply, Kept(kept))
+        receipted, rounds.receipted = rounds.receipted, []
+        for receipts_work in receipted:
+            self._say_receipts(receipts_work)
+        known, rounds.consulting.known = rounds.consulting.known, []
+        self.questions.known(known)
+        if self.memory.is_free:
+            self.questions.all_known()
 
     def failed(self) -> None:
         """The batch could not be written: nothing of it is said, and nothing more is taken."""
@@ -212,6 +237,20 @@ class Node:
         if work.nonce is not None:
             statement = statement.sign(self.key, work.nonce)
         self._requests.result(reply, Accepted(True, work.transfer.id, statement))
+
+    def _say_receipts(self, work: ReceiptsWork) -> None:
+        assert work.reply is not None, "only what is to be answered is said"
+        if work.bad is not None:
+            refusal = Refusal(
+                "bad_receipt",
+                "not the signed votes of a quorum of those that this server trusts",
+                {"receipt": work.bad},
+            )
+            self._requests.refuse(work.reply, refusal)
+            return
+        rows = (row for receipt in work.receipts for row in receipt.transfer.billots)
+        billots = list(dict.fromkeys(billot for billot, _ in rows))
+        self._requests.result(work.reply, self.answers.statement(billots, work.nonce))
 
     def pump(self, now: float) -> None:
         """Go on with long batches, and with those who lag behind our feed and can take more."""
@@ -238,6 +277,10 @@ class Node:
             self.rounds.pending.next_at,
             self._flush_at,
             self.links.reminders.next_at,
+            self.rounds.consults.next_at,
+            self.rounds.receipts.next_at,
+            self.questions.next_at,
+            self.memory.next_at,
             _AT_ONCE if self.lagging else None,
         )
         return min((at for at in times if at is not None), default=None)
@@ -249,8 +292,13 @@ class Node:
 
     def tick(self, now: float) -> None:
         """Time has passed. A round may be due afterwards (`has_work`, `flush_due`)."""
+        if self.memory.tick(now):
+            self.rounds.look()
+            self.questions.all_known()
+        self.questions.expire(now)
         self.rounds.expire(now)
         self.links.fetch(now)
+        self.links.consult(now)
         self.links.remind(now)
         self.subscriptions.feed(now)
 

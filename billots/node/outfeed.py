@@ -81,7 +81,8 @@ class OutFeed:
     def add(self, entry: NewEntry, source: int | None) -> None:
         """An entry is on disk; its row goes with the next batch."""
         body = encode(entry.transfer) if entry.here else None
-        self._lines.append(Line(row_of(entry), body, source))
+        for row in rows_of(entry):
+            self._lines.append(Line(row, body, source))
 
     @property
     def next_at(self) -> float | None:
@@ -105,9 +106,10 @@ class OutFeed:
     def page(self, after: int, entries: Iterable[Entry]) -> Signed | None:
         """A batch of older rows for one who lags, up to where the live ones are."""
         lines = [
-            Line(row_of_kept(entry), encode(entry.transfer) if entry.here else None)
+            Line(row, encode(entry.transfer) if entry.here else None)
             for entry in entries
-            if entry.lsn <= self.position
+            for row in rows_of_kept(entry)
+            if after < row.lsn <= self.position
         ]
         part = next(_parts(lines, self._bytes_max), None)
         return None if part is None else self._sign(after, part)
@@ -118,23 +120,31 @@ class OutFeed:
         return Signed(after, rows[-1].lsn, batch, tuple(lines))
 
 
-def row_of(entry: NewEntry) -> FeedRow:
-    """The row of a new entry."""
+def rows_of(entry: NewEntry) -> list[FeedRow]:
+    """The rows of a new entry: one, or one for each billot that was adopted."""
     billots = tuple(row.billot for row in entry.rows)
-    return _row(entry.lsn, entry.transfer, billots, adopted=entry.adopted)
+    return _rows(entry.lsn, entry.transfer, billots, adopted=entry.adopted)
 
 
-def row_of_kept(entry: Entry) -> FeedRow:
-    """The row of an entry as it stands: billots that moved on since are not named."""
-    return _row(entry.lsn, entry.transfer, entry.live, adopted=entry.adopted)
+def rows_of_kept(entry: Entry) -> list[FeedRow]:
+    """The rows of an entry as it stands: billots that moved on since are not named."""
+    return _rows(entry.lsn, entry.transfer, entry.live, adopted=entry.adopted)
 
 
-def _row(lsn: int, transfer: Transfer, billots: tuple[str, ...], *, adopted: bool) -> FeedRow:
-    if adopted:
-        seq = dict(transfer.billots)[billots[0]]
-        return AdoptedRow(lsn, billots[0], seq, transfer.sender, transfer.to)
-    whole = len(billots) == len(transfer.billots)
-    return TransferRow(lsn, transfer.id, () if whole else billots)
+def _rows(
+    lsn: int, transfer: Transfer, billots: tuple[str, ...], *, adopted: bool
+) -> list[FeedRow]:
+    if not adopted:
+        whole = len(billots) == len(transfer.billots)
+        return [TransferRow(lsn, transfer.id, () if whole else billots)]
+    # Row number i of a transfer with m rows has the lsn of its entry - m + 1 + i, whichever of
+    # the other rows are there: gaps are allowed, a second meaning of one lsn is not.
+    first, named = lsn - len(transfer.billots) + 1, set(billots)
+    return [
+        AdoptedRow(first + at, billot, seq, transfer.sender, transfer.to)
+        for at, (billot, seq) in enumerate(transfer.billots)
+        if billot in named
+    ]
 
 
 def _parts(lines: Sequence[Line], bytes_max: int) -> Iterator[list[Line]]:

@@ -49,7 +49,8 @@ class Link:
 
     `key` is set once it has proved who it is, with the `nonce` that we sent; `up` once we
     follow its feed, `closed` when it has ended. `calls` are the requests that we wait for an
-    answer to, by id; `fetches` the ids asked for in those that fetch.
+    answer to, by id; `fetches` the ids asked for in those that fetch, `asks` nonce
+    and billots of those that consult.
     """
 
     index: int
@@ -61,3 +62,4 @@ class Link:
     backlog: int = 0
     calls: dict[int, str] = field(default_factory=dict)
     fetches: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    asks: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)

@@ -31,13 +31,17 @@ from billots.messages import (
     NetworkName,
     Pair,
     SendTransfer,
+    Settle,
     Subscribe,
     Subscribed,
+    WhoOwns,
 )
+from billots.network import ROWS_MAX
 from billots.node.answers import Refused
+from billots.node.memory import Phase
 from billots.node.peers import Connection
 from billots.node.reply import BatchReply, Reply
-from billots.node.work import PairWork, Submission
+from billots.node.work import PairWork, ReceiptsWork, Submission
 from billots.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -56,10 +60,12 @@ class Requests:
     def __init__(self, node: Node) -> None:
         answers = node.answers
         self._node = node
+        self._now = 0.0
         self._methods: dict[str, Callable[[Connection, Reply, Any], Any]] = {
             "info": self._info,
             "ping": lambda *_: "pong",
-            "who_owns": lambda _conn, _reply, params: answers.who_owns(params),
+            "who_owns": self._who_owns,
+            "settle": self._settle,
             "transfer": self._transfer,
             "list": lambda _conn, _reply, params: answers.list_billots(params),
             "hosts": lambda *_: self._hosts(),
@@ -101,6 +107,7 @@ class Requests:
         self, connection: Connection, frame: bytes, gather: BatchReply | None, now: float
     ) -> None:
         reply = Reply(connection.id, _NO_ID, gather, connection.payer)
+        self._now = now
         try:
             request = decode_request(frame)
             reply = Reply(connection.id, bytes(request.id), gather, connection.payer)
@@ -162,6 +169,8 @@ class Requests:
             "links_up": node.links.up_count,
             "n": trust.n,
             "quorum": trust.quorum,
+            "consults": len(rounds.consults),
+            **node.memory.counts,
         }
         trusted = [
             str(Host(entry.host.address, entry.host.port, entry.key))
@@ -207,17 +216,72 @@ class Requests:
             yours = node.links.remembered.newest(params.me)
         return Subscribed(node.outfeed.position, yours)
 
-    def _transfer(self, _connection: Connection, reply: Reply, params: SendTransfer) -> object:
-        transfer = params.transfer
+    def _who_owns(self, _connection: Connection, reply: Reply, params: WhoOwns) -> object:
+        node = self._node
+        node.answers.look(params)
+        silent = node.memory.silent(params.billots)
+        if silent and not params.consult:  # a peer that consults never waits
+            asked = node.memory.phase is Phase.WAKING or node.rounds.consulting.clear(
+                silent, self._now
+            )
+            known = [] if node.memory.phase is Phase.WAKING else silent
+
+            def go_on() -> None:
+                self.result(reply, node.answers.who_owns(params))
+
+            if asked and node.questions.add(known, go_on, self._now):
+                return _LATER
+        return node.answers.who_owns(params)
+
+    def _transfer(self, connection: Connection, reply: Reply, params: SendTransfer) -> object:
+        transfer, rounds = params.transfer, self._node.rounds
         self._check_transfer(transfer)
-        self._node.rounds.add(Submission(reply, transfer, params.nonce))
+        work = Submission(reply, transfer, params.nonce)
+        receipts = ReceiptsWork(connection.id, reply.payer, params.receipts)
+
+        def go_on() -> None:
+            if receipts.receipts:
+                rounds.add(receipts)
+            rounds.add(work)
+
+        return self._once_awake(reply, go_on)
+
+    def _settle(self, connection: Connection, reply: Reply, params: Settle) -> object:
+        billots = {b for receipt in params.receipts for b, _ in receipt.transfer.billots}
+        if len(billots) > ROWS_MAX:
+            message = f"receipts of at most {ROWS_MAX} billots in all"
+            raise Malformed(INVALID_PARAMS, message)
+        for receipt in params.receipts:
+            self._check_transfer(receipt.transfer)
+        work = ReceiptsWork(connection.id, reply.payer, params.receipts, reply, params.nonce)
+        return self._once_awake(reply, lambda: self._node.rounds.add(work))
+
+    def _once_awake(self, reply: Reply, go_on: Callable[[], None]) -> object:
+        """Do it now; in the first moments of a server, as soon as it may sign anything.
+
+        Refused as not settled yet if that takes too long.
+        """
+        node = self._node
+        if node.memory.phase is not Phase.WAKING:
+            go_on()
+            return _LATER
+        refusal = Refusal("not_settled", "this server is just starting; try again")
+
+        def when_over() -> None:
+            if node.memory.phase is Phase.WAKING:
+                self.refuse(reply, refusal)
+            else:
+                go_on()
+
+        if not node.questions.add((), when_over, self._now):
+            raise Refused(refusal)
         return _LATER
 
     def _conflict(self, connection: Connection, reply: Reply, params: Pair) -> object:
         for transfer in (params.first, params.second):
             self._check_transfer(transfer)
-        self._node.rounds.add(PairWork(reply, connection.id, params.first, params.second))
-        return _LATER
+        work = PairWork(reply, connection.id, params.first, params.second)
+        return self._once_awake(reply, lambda: self._node.rounds.add(work))
 
     def _check_transfer(self, transfer: Transfer) -> None:
         """Raise Refused for another network or an id not of it, Malformed for rows out of order."""

@@ -7,39 +7,46 @@ disk (`Node.committed`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from billots.feed import AdoptedRow
 from billots.holding import Holding
 from billots.jsonrpc import Refusal
 from billots.ledger import Ledger, Outcome
 from billots.limits import Limits
-from billots.messages import Pair
+from billots.node.checking import Checking
+from billots.node.consulting import Consulting
+from billots.node.consults import Consults
 from billots.node.feeds import Feeds
+from billots.node.memory import Memory
 from billots.node.pending import Pending
+from billots.node.receipts import Receipts, Sign
 from billots.node.reply import Reply
+from billots.node.showing import Showing
+from billots.node.taking import Taking
 from billots.node.trust import Trust
 from billots.node.verdicts import (
-    DEALT_WITH,
     HARD,
     TAKEN,
+    UNTIL_ASKED,
     WAITING,
-    Row,
     double_spend,
     refusal,
     rows_among,
 )
 from billots.node.work import (
     BodiesWork,
-    Check,
+    ConsultWork,
     FeedWork,
     PairWork,
+    ReceiptsWork,
     Relayed,
+    Shown,
     Submission,
     Work,
 )
-from billots.notifications import Notifications
-from billots.transfer import Transfer, conflict
+from billots.receipt import Check
+from billots.transfer import Transfer
 
 _NEVER = float("inf")
 _ROWS_MAX = 2048
@@ -52,22 +59,29 @@ Decision = Refusal | list[tuple[str, Holding]]
 class Rounds:
     """The node's judgement: transfers, votes and conflicts in, decisions out."""
 
-    def __init__(self, ledger: Ledger, trust: Trust, limits: Limits) -> None:
+    def __init__(
+        self, ledger: Ledger, trust: Trust, memory: Memory, limits: Limits, sign: Sign
+    ) -> None:
         self.ledger = ledger
         self.trust = trust
-        self.feeds = Feeds(ledger, trust, limits)
+        self.memory = memory
+        self.consults = Consults(limits)
+        self.receipts = Receipts(ledger, trust, sign, after_s=limits.receipt_after_s)
+        self.feeds = Feeds(ledger, trust, self.receipts, limits, self.consults.news)
+        self.taking = Taking(ledger, trust, memory, self.feeds, limits.seen_max)
+        self.showing = Showing(ledger, trust, self.feeds)
+        self._checking = Checking(self.taking, self.showing)
+        self.consulting = Consulting(self.taking, self.consults, limits)
         self.pending: Pending[Submission] = Pending(limits.pending_max)
-        self.seen = Notifications(limits.seen_max)
+        self.seen = self.taking.seen
         self._limits = limits
         self._queue: list[Work] = []
         self._group: list[Work] = []
-        self._changed: list[str] = []
-        self._recount = False
+        self._recount = self._look = False
         # What a round came to, for the node to say once it is on disk:
         self.decided: list[tuple[Submission, Decision]] = []
         self.paired: list[tuple[PairWork, bool]] = []
-        self.conflicts: list[tuple[Pair, int | None]] = []
-        self.sources: dict[int, int | None] = {}
+        self.receipted: list[ReceiptsWork] = []
         self.wasted: list[tuple[int, str, str]] = []
         """Connection, the address that pays (or none), what it sent."""
         self.fed: list[int] = []
@@ -77,7 +91,14 @@ class Rounds:
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        return bool(self._queue or self.feeds.to_count or self.decided or self._recount)
+        return bool(
+            self._queue
+            or self.feeds.to_count
+            or self.decided
+            or self._recount
+            or self._look
+            or self.consults.has_finished
+        )
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
@@ -87,6 +108,10 @@ class Rounds:
         """The list's n changed, or a key: a quorum may stand now that didn't before."""
         self._recount = True
 
+    def look(self) -> None:
+        """Something happened that no work says, such as a feed that has nothing to be read."""
+        self._look = True
+
     # -- what to verify -----------------------------------------------------------------------
 
     def checks(self) -> list[Check]:
@@ -95,36 +120,10 @@ class Rounds:
         State comes before signatures: what the ledger refuses whoever signed it is refused
         without a check, unless an earlier item of this round may change that.
         """
-        queue = self._next_group()
-        group: list[Work] = []
-        checks: list[Check] = []
-        claimed: set[str] = set()
-        for work in queue:
-            transfers: Sequence[Transfer] = ()
-            if isinstance(work, Submission):
-                if not self._needs_check(work, claimed):
-                    continue
-                if not work.checked:
-                    checks.append(work.transfer.check_arguments)
-                claimed.update(billot for billot, _ in work.transfer.billots)
-            elif isinstance(work, FeedWork):
-                checks.append(work.check)
-                claimed.update(row.billot for row in work.rows if isinstance(row, AdoptedRow))
-                work.bodies = [body for body in work.bodies if body.id not in self.seen]
-                transfers = work.bodies
-            elif isinstance(work, BodiesWork):
-                work.bodies = [body for body in work.bodies if body.id in self.feeds.wanted]
-                transfers = work.bodies
-            elif self._is_news(work, claimed):
-                transfers = (work.first, work.second)
-            else:
-                self.paired.append((work, False))
-                continue
-            for transfer in transfers:
-                checks.append(transfer.check_arguments)
-                claimed.update(billot for billot, _ in transfer.billots)
-            group.append(work)
-        self._group = group
+        group = self._next_group()
+        checks, self._group = self._checking.checks(group)
+        self.decided += self._checking.refused()
+        self.paired += [(work, False) for work in self._checking.old()]
         return checks
 
     def _next_group(self) -> list[Work]:
@@ -139,37 +138,6 @@ class Rounds:
         del self._queue[: len(group)]
         return group
 
-    def _needs_check(self, work: Submission, claimed: set[str]) -> bool:
-        """False if the submission could be refused at once; notes a signature known to hold."""
-        transfer = work.transfer
-        work.outcomes = outcomes = self.ledger.judge(transfer)
-        if all(outcome is Outcome.TAKE for outcome in outcomes):
-            return True
-        unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
-        hard = any(outcome in HARD for outcome in outcomes)
-        if unclaimed and hard and Outcome.CONFLICT not in outcomes:
-            self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
-            return False
-        if all(outcome is Outcome.SAME for outcome in outcomes):
-            taken = self.ledger.taken((transfer.billots[0][0],))[0]
-            if taken is not None and taken.id == transfer.id:
-                work.checked |= taken.signature == transfer.signature
-        return True
-
-    def _is_news(self, work: PairWork, claimed: set[str]) -> bool:
-        """Whether a pair would change anything here, if both signatures held."""
-        rows = set(conflict(work.first, work.second))
-        news = {Outcome.TAKE, Outcome.SAME, Outcome.CONFLICT}
-        if work.reply is None:
-            news |= WAITING | {Outcome.BEHIND}
-        outcomes = self.ledger.judge(work.first)
-        return any(
-            row in rows
-            and (outcome in news or row[0] in claimed)
-            and self.ledger.is_newer_evidence(*row)
-            for row, outcome in zip(work.first.billots, outcomes, strict=True)
-        )
-
     # -- judging ------------------------------------------------------------------------------
 
     def judge(self, results: Sequence[bool], now: float) -> None:
@@ -177,6 +145,7 @@ class Rounds:
         if self._recount:
             self._count_again()
         held = iter(results)
+        self._look = False
         group, self._group = self._group, []
         for work in group:
             if isinstance(work, Submission):
@@ -186,22 +155,26 @@ class Rounds:
                 else:
                     reply = work.reply
                     self.wasted.append((reply.conn, reply.payer, "a bad signature"))
-                    self.decided.append(
-                        (work, Refusal("bad_signature", "the signature does not hold"))
-                    )
+                    refused = Refusal("bad_signature", "the signature does not hold")
+                    self.decided.append((work, refused))
             elif isinstance(work, FeedWork):
                 self._feed(work, held, now)
             elif isinstance(work, BodiesWork):
                 self._arrived(work.bodies, held, work.source, now)
+            elif isinstance(work, ConsultWork):
+                self._consulted(work, held, now)
+            elif isinstance(work, ReceiptsWork):
+                self._receipts(work, held, now)
             else:
                 self._pair(work, next(held) & next(held), now)
             self._wake(now)
         self._wake(now)
+        self.receipts.write(now)
 
     def _count_again(self) -> None:
         self._recount = False
         self.ledger.alone = self.trust.n == 1
-        self._changed += self.ledger.unsettled_billots
+        self.taking.changed += self.ledger.unsettled_billots
         if self.ledger.alone:
             self.ledger.settle_all()
         else:
@@ -211,23 +184,32 @@ class Rounds:
         """A wallet's transfer with a good signature: whole or not at all, but for conflicts."""
         transfer, outcomes = work.transfer, work.outcomes
         if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != TAKEN:
-            outcomes = self.ledger.judge(transfer)
+            outcomes = self.taking.outcomes(transfer)
         if Outcome.CONFLICT in outcomes:
-            self._conflicting(work, outcomes)
+            # Proven: the other rows are judged each by itself.
+            self.taking.relay(Relayed(transfer, work.reply.conn, here=True, named=False), now)
+            refused = double_spend(transfer, outcomes, self.ledger.present)
+            self.decided.append((work, refused))
         elif any(outcome in HARD for outcome in outcomes):
             self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         elif any(outcome in WAITING for outcome in outcomes):
-            if not self._wait(work, rows_among(transfer, outcomes, WAITING), now):
+            if not self._wait(work, outcomes, now):
                 self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         else:
-            self._take(transfer, outcomes, source=work.reply.conn, here=True)
+            self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
             self.decided.append((work, self._passed(transfer)))
 
-    def _wait(self, work: Submission, rows: Iterable[Row], now: float) -> bool:
-        """Let a wallet's transfer wait for its rows, no longer in all than one may."""
+    def _wait(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> bool:
+        """Let a wallet's transfer wait for its rows while the others are asked about them."""
         limits = self._limits
+        rows = rows_among(work.transfer, outcomes, WAITING)
+        until_asked = [b for b, _ in rows_among(work.transfer, outcomes, UNTIL_ASKED)]
+        if self.trust.n == 1 or not work.consulted.isdisjoint(until_asked):
+            return False
         if work.until is None:
             work.until = now + limits.pending_s
+            if not self.consulting.ask(work.transfer, outcomes, now):
+                return False
         conn_max = limits.pending_per_connection_max
         return self.pending.add(work, rows, work.until, conn=work.reply.conn, conn_max=conn_max)
 
@@ -235,66 +217,41 @@ class Rounds:
         sender, to, status = transfer.sender, transfer.to, self.ledger.status
         return [(b, Holding(seq, sender, to, status(b))) for b, seq in transfer.billots]
 
-    def _conflicting(self, work: Submission, outcomes: list[Outcome]) -> None:
-        """A proven conflict: the other rows are judged each by itself."""
-        transfer = work.transfer
-        self._relay(Relayed(transfer, work.reply.conn, here=True, named=False))
-        self.decided.append((work, double_spend(transfer, outcomes, self.ledger.present)))
-
-    def _relay(self, work: Relayed) -> None:
-        """A transfer with a good signature that others have, judged row by row.
-
-        What can't be taken yet doesn't wait: who named it in a feed voted for it, and these
-        votes bring it back when the move before it settles (`Feeds.next_moves`).
-        """
-        transfer = work.transfer
-        outcomes = self.ledger.judge(transfer)
-        self._conflict(transfer, rows_among(transfer, outcomes, {Outcome.CONFLICT}), work.source)
-        self._take(transfer, outcomes, source=work.source, here=work.here, keep=work.named)
-
-    def _take(
-        self,
-        transfer: Transfer,
-        outcomes: Sequence[Outcome],
-        *,
-        source: int | None,
-        here: bool,
-        keep: bool = True,
-    ) -> None:
-        """Take the rows that may be taken; then count what was said of this transfer before."""
-        billots = [billot for billot, _ in rows_among(transfer, outcomes, TAKEN)]
-        if billots:
-            entry = self.ledger.take(transfer, billots, here=here)
-            self.sources[entry.lsn] = source
-            self._changed += billots
-            if self.trust.n > 1:
-                self.feeds.to_count += billots
-        if all(outcome in DEALT_WITH for outcome in outcomes):
-            self.seen.add(transfer.id)
-        if self.trust.n > 1 and (billots or keep or transfer.id in self.feeds.wanted):
-            self.feeds.arrived(transfer)
-
     def _wake(self, now: float) -> None:
         """Count votes that are news, and judge again what waited for billots that changed."""
-        to_count, changed = self.feeds.to_count, self._changed
-        while to_count or changed:
+        to_count, changed = self.feeds.to_count, self.taking.changed
+        while True:
             if to_count:
-                billot = to_count.pop()
-                if self.feeds.consider(billot, now):
-                    to_count.append(billot)
-                    changed.append(billot)
-                continue
-            billot = changed.pop()
-            for item in self.pending.wake(billot):
-                item.outcomes = None
-                self._submission(item, now)
-            for transfer in self.feeds.next_moves(billot, now) if self.trust.n > 1 else ():
-                self._relay(Relayed(transfer, None))
+                found = self.feeds.consider(to_count.pop(), now)
+                to_count += found
+                changed += found
+            elif changed:
+                self._has_changed(changed.pop(), now)
+            elif self.consults.has_finished:
+                for billot in self.consulting.finish(now):
+                    self._has_changed(billot, now, consulted=True)
+            elif not self.consulting.is_through or not self.consulting.read(now):
+                break
+        self.consulting.watch_fresh(now)
+
+    def _has_changed(self, billot: str, now: float, *, consulted: bool = False) -> None:
+        """Judge again what waited for this billot, and what others took of it next."""
+        for item in self.pending.wake(billot):
+            if consulted:
+                item.consulted.add(billot)
+            item.outcomes = None
+            self._submission(item, now)
+        if self.trust.n > 1:
+            for transfer in self.consulting.changed(billot, now):
+                self.taking.relay(Relayed(transfer, None), now)
 
     def expire(self, now: float) -> None:
-        """Refuse what has waited long enough."""
+        """Refuse what has waited long enough, and end consults; a round may be due then."""
+        self.consults.expire(now)
+        write_at = self.receipts.next_at
+        self._look |= write_at is not None and write_at <= now
         for item in self.pending.expired(now):
-            outcomes = self.ledger.judge(item.transfer)
+            outcomes = self.taking.outcomes(item.transfer)
             if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
                 self.decided.append((item, refusal(item.transfer, outcomes, self.ledger.present)))
             else:  # another of its rows has changed meanwhile
@@ -305,39 +262,29 @@ class Rounds:
         """Nothing can be decided any more: who waits for an answer."""
         works: list[Work] = [work for work, _ in self.decided]
         works += [work for work, _ in self.paired]
-        works += self._queue + self._group
+        works += [*self.receipted, *self._queue, *self._group]
         works += self.pending.expired(_NEVER)
-        self.decided, self.paired, self._queue, self._group = [], [], [], []
-        replies = [work.reply for work in works if isinstance(work, Submission | PairWork)]
+        self.decided, self.paired, self.receipted = [], [], []
+        self._queue, self._group = [], []
+        waiting = (Submission, PairWork, ReceiptsWork)
+        replies = [work.reply for work in works if isinstance(work, waiting)]
         return [reply for reply in replies if reply is not None]
 
-    # -- conflicts ----------------------------------------------------------------------------
-
-    def _conflict(self, second: Transfer, rows: Sequence[Row], source: int | None) -> None:
-        """The owner signed these over twice. Both signatures held, so this is proven."""
-        billots = [billot for billot, _ in rows]
-        told: set[str] = set()
-        for billot, first in zip(billots, self.ledger.taken(billots), strict=True):
-            assert first is not None, "what moved was moved by a transfer"
-            if self.ledger.keep_evidence(billot, first, second) and first.id not in told:
-                told.add(first.id)
-                self.conflicts.append((Pair(first, second), source))
-            self.ledger.contest(billot)
+    # -- what comes from others ---------------------------------------------------------------
 
     def _pair(self, work: PairWork, held: int, now: float) -> None:
         """Somebody shows two transfers: each is judged as if relayed, in turn."""
         stranger = work.reply is not None
-        before = len(self.conflicts)
+        before = len(self.taking.conflicts)
         if held:
             for transfer in (work.first, work.second):
-                self._relay(Relayed(transfer, work.source, here=stranger, named=not stranger))
+                relayed = Relayed(transfer, work.source, here=stranger, named=not stranger)
+                self.taking.relay(relayed, now)
                 self._wake(now)
         else:
             payer = work.reply.payer if work.reply is not None else ""
             self.wasted.append((work.source, payer, "a bad signature"))
-        self.paired.append((work, len(self.conflicts) > before))
-
-    # -- feeds --------------------------------------------------------------------------------
+        self.paired.append((work, len(self.taking.conflicts) > before))
 
     def _feed(self, work: FeedWork, held: Iterator[bool], now: float) -> None:
         """A batch of a trusted server. Of a link that has ended it will come again."""
@@ -357,7 +304,47 @@ class Rounds:
     ) -> None:
         for transfer in bodies:
             if next(held):
-                self._relay(Relayed(transfer, source))
+                self.taking.relay(Relayed(transfer, source), now)
                 self._wake(now)
             else:
                 self.wasted.append((source, "", "a transfer with a bad signature"))
+
+    def _consulted(self, work: ConsultWork, held: Iterator[bool], now: float) -> None:
+        """A trusted server's answer: its votes, with bodies and receipts."""
+        good = next(held)
+        self._arrived(work.bodies, held, work.link.id, now)
+        for shown in work.shown:
+            self._show(shown, held, now, votes=True)
+        if not good:
+            self.wasted.append((work.link.id, "", "a statement with a bad signature"))
+        counts = good and work.key in self.trust.keys
+        if counts:
+            self.feeds.stated(work.key, work.statement, now)
+        for billot, row in zip(work.asked, work.statement.billots, strict=True):
+            self.consults.answered(work.key, billot, row.holding if counts else None)
+
+    def _receipts(self, work: ReceiptsWork, held: Iterator[bool], now: float) -> None:
+        """Receipts that somebody shows."""
+        wrong = sum(not self._show(shown, held, now) for shown in work.shown)
+        if wrong:
+            self.wasted.append((work.source, work.payer, "a bad receipt"))
+            work.bad = 0 if work.bad is None else work.bad
+        if work.reply is not None:
+            self.receipted.append(work)
+
+    def _show(self, shown: Shown, held: Iterator[bool], now: float, *, votes: bool = False) -> bool:
+        """A receipt, and which of its signatures held; whether it settles anything at all.
+
+        `votes`: what it doesn't settle alone, its votes may settle with others.
+        """
+        results = list(islice(held, 1 + len(shown.words)))
+        words, rows = self.showing.settled(shown, results)
+        for billot in self.showing.contradicted(shown, rows):
+            self.consulting.contradicted(billot, shown.receipt)
+        found = self.feeds.by_receipt(shown.receipt, words, rows, now)
+        if votes and words:
+            self.feeds.arrived(shown.receipt.transfer, now)
+            self.feeds.shown(shown.receipt.transfer, words, now)
+        self.taking.changed += found
+        self.feeds.to_count += found
+        return bool(rows)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from billots.jsonrpc import notification
 from billots.messages import Subscribe, Transferred
-from billots.node.outfeed import OutFeed, Signed
+from billots.node.outfeed import OutFeed, Signed, rows_of_kept
 from billots.node.peers import Connection, Subscriber
-from billots.store.interface import NewEntry
+from billots.store.interface import NewEntry, Store
 
 if TYPE_CHECKING:
     from billots.node.node import Node
@@ -28,7 +28,7 @@ class Subscriptions:
         self.outfeed = OutFeed(
             node.network.id,
             node.key,
-            node.ledger.lsn,
+            _last_row(node.ledger.store),
             feed_every_s=limits.feed_every_s,
             frame_bytes_max=limits.frame_bytes_max,
         )
@@ -151,3 +151,9 @@ class Subscriptions:
             c.subscriber is not None and not c.blocked and c.subscriber.cursor < position
             for c in self._subscribers.values()
         )
+
+
+def _last_row(store: Store) -> int:
+    """The lsn of the last row that the feed of this store has: who reads it gets that far."""
+    last = store.entry(store.last_lsn)
+    return 0 if last is None else rows_of_kept(last)[-1].lsn

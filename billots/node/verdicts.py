@@ -14,8 +14,10 @@ Row = tuple[str, int]
 
 TAKEN = frozenset({Outcome.TAKE})
 PASSING = frozenset({Outcome.TAKE, Outcome.SAME})
-WAITING = frozenset({Outcome.NOT_SETTLED, Outcome.CONTESTED, Outcome.DISPUTED})
-HARD = frozenset({Outcome.UNISSUED, Outcome.NOT_OWNER, Outcome.STALE, Outcome.BEHIND})
+UNTIL_ASKED = frozenset({Outcome.BEHIND, Outcome.DISPUTED})
+"""What is final for a wallet once the others have been asked."""
+WAITING = frozenset({Outcome.NOT_SETTLED, Outcome.CONTESTED, *UNTIL_ASKED})
+HARD = frozenset({Outcome.UNISSUED, Outcome.NOT_OWNER, Outcome.STALE})
 DEALT_WITH = frozenset({Outcome.TAKE, Outcome.SAME, Outcome.STALE})
 _MESSAGES = {
     Outcome.UNISSUED: "this billot is not issued",

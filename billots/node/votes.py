@@ -8,24 +8,32 @@ from heapq import heappop, heappush
 from msgspec import Struct
 
 from billots.holding import Vote
+from billots.node.proofs import Proof
 
 SEQS_MAX = 16
 """Seqs of one billot at which one voter's votes are kept: its newest ones."""
 
 
-class Ballot(Struct, frozen=True, gc=False):
-    """One server's vote at one (id, seq), and the row of its feed that says so."""
+class Ballot(Struct, frozen=True):
+    """One server's vote at one (id, seq), and what it signed that says so.
+
+    `lsn` is that of the row of its feed, 0 if a statement says so; `transfer_id` names the
+    transfer, if the vote does. `claim`: it says that this is settled. `proof` is to be shown
+    to others.
+    """
 
     vote: Vote
     lsn: int
     transfer_id: str | None
+    claim: bool = False
+    proof: Proof | None = None
 
 
 class Votes:
     """By billot, seq and voter (a server key); and how far each voter's feed is dealt with.
 
-    A voter's first vote at (id, seq) is the one that counts, unless it *adopted* another since:
-    then it took over what a quorum had.
+    A voter's first vote at (id, seq) is the one that counts, unless it says since that another
+    is *settled*: then it took over what a quorum had.
 
     A row is *open* while something may still come of it: its body is missing, or the billot
     isn't settled here. The cursor that goes to disk stays below the oldest open row, so that
@@ -46,20 +54,28 @@ class Votes:
         """All billots with votes that may still change something."""
         return list(self._ballots)
 
-    def add(self, voter: str, billot: str, seq: int, ballot: Ballot, *, adopted: bool) -> bool:
+    def __contains__(self, billot: str) -> bool:
+        return billot in self._ballots
+
+    def add(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
         """Count a vote; False if it is no news, or one too many of this voter."""
         before = self._ballots.get(billot, {}).get(seq, {}).get(voter)
         if before is not None:
-            if before.vote == ballot.vote or not adopted:
+            if not ballot.claim or (before.claim and before.vote == ballot.vote):
                 return False
-            self.release(voter, before.lsn)
+            if before.vote == ballot.vote and not ballot.lsn:
+                ballot = Ballot(ballot.vote, before.lsn, before.transfer_id, True, ballot.proof)
+            else:
+                self.release(voter, before.lsn)
         elif self._count.get(voter, 0) >= self._votes_per_voter_max:
-            self._lost.setdefault(voter, ballot.lsn)
+            if ballot.lsn:
+                self._lost.setdefault(voter, ballot.lsn)
             return False
         else:
             self._count[voter] = self._count.get(voter, 0) + 1
         self._ballots.setdefault(billot, {}).setdefault(seq, {})[voter] = ballot
-        self.hold(voter, ballot.lsn)
+        if before is None or before.lsn != ballot.lsn:
+            self.hold(voter, ballot.lsn)
         if before is None:
             self._trim(voter, billot)
         return True
@@ -86,22 +102,30 @@ class Votes:
         """Whether this voter has a vote at (id, seq)."""
         return voter in self._ballots.get(billot, {}).get(seq, {})
 
+    def at(self, billot: str, seq: int) -> dict[str, Ballot]:
+        """The ballots at (id, seq), by voter."""
+        return self._ballots.get(billot, {}).get(seq, {})
+
+    def newest_of(self, billot: str) -> dict[str, tuple[int, Vote]]:
+        """Each voter's newest vote on a billot."""
+        by_seq = self._ballots.get(billot, {})
+        return {
+            voter: (seq, ballot.vote)
+            for seq in sorted(by_seq)
+            for voter, ballot in by_seq[seq].items()
+        }
+
     def equal(self, billot: str, seq: int, vote: Vote) -> int:
         """How many voters gave just this vote."""
-        ballots = self._ballots.get(billot, {}).get(seq, {})
-        return sum(ballot.vote == vote for ballot in ballots.values())
+        return sum(ballot.vote == vote for ballot in self.at(billot, seq).values())
 
-    def above(
-        self, billot: str, seq: int
-    ) -> Iterator[tuple[int, Vote, int, list[tuple[str, Ballot]]]]:
-        """Votes at `seq` or higher, newest seq first: (seq, vote, how many, those with an id)."""
+    def above(self, billot: str, seq: int) -> Iterator[tuple[int, Vote, dict[str, Ballot]]]:
+        """Votes at `seq` or higher, newest seq first: (seq, vote, those who gave it)."""
         by_seq = self._ballots.get(billot, {})
         for at in sorted((s for s in by_seq if s >= seq), reverse=True):
-            ballots = list(by_seq[at].items())
-            for vote in dict.fromkeys(ballot.vote for _, ballot in ballots):
-                equal = [(voter, ballot) for voter, ballot in ballots if ballot.vote == vote]
-                named = [(v, ballot) for v, ballot in equal if ballot.transfer_id is not None]
-                yield at, vote, len(equal), named
+            ballots = dict(by_seq[at])
+            for vote in dict.fromkeys(ballot.vote for ballot in ballots.values()):
+                yield at, vote, {v: ballot for v, ballot in ballots.items() if ballot.vote == vote}
 
     def resolve(self, billot: str, seq: int) -> None:
         """The billot is settled here at `seq`: votes up to it can change nothing any more."""
@@ -121,7 +145,9 @@ class Votes:
     # -- how far each feed is read ------------------------------------------------------------
 
     def hold(self, voter: str, lsn: int) -> None:
-        """Something of this row is open."""
+        """Something of this row is open; a statement (lsn 0) is no row."""
+        if not lsn:
+            return
         rows = self._open.setdefault(voter, {})
         if lsn not in rows:
             heappush(self._open_order.setdefault(voter, []), lsn)

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct, field
 
 from billots.feed import TransferRow
+from billots.node.proofs import ReadBatch
 
 GIVE_UP_S = 2.0
 """How long an answer that was asked for may keep an id from being given up."""
 
-Named = dict[str, list[TransferRow]]
-"""The rows that name an id, by voter."""
+NamedRow = tuple[TransferRow, ReadBatch | None]
+Named = dict[str, list[NamedRow]]
+"""The rows that name an id, by voter, with the batches that they came in."""
 
 
 class Want(Struct):
@@ -48,16 +50,28 @@ class Wanted:
         """How many rows of this voter wait for a body."""
         return self._rows.get(voter, 0)
 
-    def name(self, transfer_id: str, voter: str, row: TransferRow, now: float) -> bool:
+    def name(
+        self,
+        transfer_id: str,
+        voter: str,
+        row: TransferRow,
+        proof: ReadBatch | None,
+        now: float,
+    ) -> bool:
         """A feed row names a transfer that isn't here; False if it is one too many."""
         if self.rows_of(voter) >= self._rows_per_voter_max:
             return False
         want = self._wants.get(transfer_id)
         if want is None:
             want = self._wants[transfer_id] = Want(now, now + self._fetch_after_s)
-        want.named.setdefault(voter, []).append(row)
+        want.named.setdefault(voter, []).append((row, proof))
         self._rows[voter] = self.rows_of(voter) + 1
         return True
+
+    def first_lsn(self, voter: str) -> int | None:
+        """The lsn of the first row of this voter that waits for a body."""
+        rows = (want.named.get(voter, ()) for want in self._wants.values())
+        return min((row.lsn for named in rows for row, _ in named), default=None)
 
     def arrived(self, transfer_id: str) -> Named:
         """Its body is here: the rows that named it, by voter."""
@@ -89,9 +103,9 @@ class Wanted:
                 if place > cut_after:
                     want.asked.discard(voter)
 
-    def gone(self, voter: str) -> list[TransferRow]:
+    def gone(self, voter: str) -> list[NamedRow]:
         """The voter can't be asked any more: the rows in which it named something."""
-        rows: list[TransferRow] = []
+        rows: list[NamedRow] = []
         for transfer_id, want in list(self._wants.items()):
             named = want.named.pop(voter, [])
             want.asked.discard(voter)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from billots.feed import FeedBatch, FeedRow
 from billots.ledger import Outcome
 from billots.node.peers import Link
 from billots.node.reply import Reply
+from billots.receipt import Check, Receipt, Word
+from billots.statement import Statement
 from billots.transfer import Transfer
-
-Check = tuple[bytes, bytes, bytes]
-"""Public key, message, signature."""
 
 
 class Submission(Struct):
@@ -25,6 +24,8 @@ class Submission(Struct):
     """Whether its signature is known to hold."""
     until: float | None = None
     """How long it may wait, once it does."""
+    consulted: set[str] = field(default_factory=set)
+    """Billots that others were asked about since it came."""
 
     @property
     def row_count(self) -> int:
@@ -87,4 +88,49 @@ class PairWork(Struct):
         return len(self.first.billots) + len(self.second.billots)
 
 
-Work = Submission | FeedWork | BodiesWork | PairWork
+class Shown(Struct):
+    """A receipt that would change something here, if the signatures of its words hold."""
+
+    receipt: Receipt
+    words: list[Word]
+
+
+class ReceiptsWork(Struct):
+    """Receipts that somebody shows; `reply` if the answer is to say what they came to.
+
+    `shown` are those of them that are worth their signatures, once the round has begun.
+    """
+
+    source: int
+    payer: str
+    receipts: tuple[Receipt, ...]
+    reply: Reply | None = None
+    nonce: str | None = None
+    shown: list[Shown] = field(default_factory=list)
+    bad: int | None = None
+    """Which of them is none."""
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge, at most."""
+        return sum(len(receipt.transfer.billots) for receipt in self.receipts)
+
+
+class ConsultWork(Struct):
+    """A trusted server's answer in a consult: its statement, with proofs."""
+
+    key: str
+    link: Link
+    asked: tuple[str, ...]
+    statement: Statement
+    check: Check
+    bodies: list[Transfer] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are to judge, at most."""
+        return len(self.asked)
+
+
+Work = Submission | FeedWork | BodiesWork | PairWork | ReceiptsWork | ConsultWork

@@ -15,6 +15,7 @@ from servers import (
     Raw,
     connect,
     fresh,
+    holdings,
     request,
     run,
     signed,
@@ -25,6 +26,7 @@ from servers import (
 
 from billots.crypto import PrivateKey
 from billots.errors import Refused
+from billots.holding import Status
 from billots.limits import Limits
 from billots.messages import HostList
 from billots.server import Server
@@ -465,7 +467,8 @@ def test_attack_a_flood_of_announcements_dials_little_and_keeps_trusted_hosts(tm
                 await raw.lines(5001)
                 known = await client.call("hosts", None, HostList)
                 assert known.hosts == trusted
-                await answers_honest_work(server)
+                (said,) = await holdings(client, "a-1")  # those it trusts were never there
+                assert said.status is Status.UNKNOWN
             assert len(dialled) <= 6
             listener.close()
             await listener.wait_closed()

@@ -175,7 +175,12 @@ def test_stopping_while_transfers_wait_for_a_quorum(tmp_path):
 
     async def main():
         async with Mesh(tmp_path, 2) as servers:
-            (server,) = await servers.start(0)
+            await servers.start()
+            await (
+                servers.linked()
+            )  # who has never met the other would wait with the first move, too
+            await servers.stop(1)
+            server = servers.servers[0]
             (billot,) = fresh()
             await submit(server.address, signed(MINT, USER1, (billot, 1)))
             async with await Raw.open(server.address) as raw:

@@ -114,7 +114,7 @@ class LedgerModel(RuleBasedStateMachine):
     def votes_adopt(self, billot, key, to, step):
         seq, _, _, status = self.now[billot]
         if seq + step and (step or status is not SETTLED):
-            self.ledger.adopt(sign(key, to, (billot, seq + step)), billot)
+            self.ledger.adopt(sign(key, to, (billot, seq + step)), (billot,))
             self.now[billot] = (seq + step, key.owner, to.owner, SETTLED)
             self.votes[billot, seq + step] = (key.owner, to.owner)
 

@@ -31,10 +31,11 @@ ORDER = {
     "for scripts": "billot billots",
     "ledger": "ledger",
     "node": (
-        "node.costs node.reply node.peers node.trust node.votes node.wanted node.pending node.work "
-        "node.verdicts node.feeds node.remembered node.reminders node.rounds node.answers "
-        "node.outfeed node.subscriptions "
-        "node.requests node.links node.node node"
+        "node.costs node.reply node.peers node.trust node.memory node.proofs node.votes "
+        "node.wanted node.pending node.questions node.receipts node.work node.verdicts node.feeds "
+        "node.remembered node.reminders node.consults node.showing node.taking node.consulting "
+        "node.checking node.rounds node.answers node.outfeed node.subscriptions "
+        "node.requests node.greeting node.links node.node node"
     ),
     "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
@@ -91,9 +92,7 @@ FILES = {
     "billots.cli.bwallet",  # whether a key file asks for a passphrase
     "billots.cli.papers",  # receipts for others
 }
-LONG_MODULES = {
-    "billots.node.rounds",  # one judgement: its cases read together
-}
+LONG_MODULES: set[str] = set()
 LINES_MAX, FUNCTION_LINES_MAX = 350, 70
 
 # Of Path, os and the built-in; a method `open` of our own takes no mode.

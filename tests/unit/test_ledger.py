@@ -80,6 +80,7 @@ def take(ledger, transfer, *, settle=True, billots=None):
     for billot in billots:
         if settle and not ledger.alone:
             ledger.settle(billot)
+            ledger.mark(billot)
     commit(ledger)
     return entry
 
@@ -272,6 +273,8 @@ def test_urgent_is_what_must_be_on_disk_before_anything_is_said(ledger):
     commit(ledger)
     at_seq_2(ledger, settle=False)
     ledger.settle("a-1")
+    assert (ledger.urgent, ledger.dirty) == (False, False)
+    ledger.mark("a-1")
     assert (ledger.urgent, ledger.dirty) == (False, True)
     ledger.take(sign(BOB, ANN, "a-1 3"), ["a-1"], here=False)
     assert ledger.urgent
@@ -296,6 +299,7 @@ def test_statuses_survive_a_restart(place):
     at_seq_2(ledger, settle=False)
     take(ledger, sign(MINT, ANN, "a-2 1", "a-3 1"), settle=False)
     ledger.settle("a-2")
+    ledger.mark("a-2")
     ledger.contest("a-3")
     commit(ledger)
     again = place.ledger()
@@ -342,6 +346,7 @@ def test_a_contested_billot_can_still_be_settled(ledger):
     at_seq_2(ledger, settle=False)
     ledger.contest("a-1")
     ledger.settle("a-1")
+    ledger.mark("a-1")
     commit(ledger)
     assert shown(ledger, "a-1") == [(2, BOB.owner, SETTLED)]
     assert ledger.store.unsettled() == {}
@@ -349,7 +354,30 @@ def test_a_contested_billot_can_still_be_settled(ledger):
 
 def test_what_never_moved_cannot_be_settled(ledger):
     with pytest.raises(AssertionError, match="never moved"):
-        ledger.settle("a-1")
+        ledger.mark("a-1")
+
+
+def test_what_is_settled_is_so_on_disk_only_once_it_is_marked(place):
+    """Its receipt has to be there with the mark: a crash in between, and it is held again."""
+    ledger = place.ledger()
+    take(ledger, sign(MINT, ANN, "a-1 1"), settle=False)
+    ledger.settle("a-1")
+    commit(ledger)
+    assert shown(ledger, "a-1") == [(1, ANN.owner, SETTLED)]
+    ledger = place.ledger()
+    assert shown(ledger, "a-1") == [(1, ANN.owner, HELD)]
+    ledger.settle("a-1")
+    ledger.mark("a-1")
+    commit(ledger)
+    assert shown(place.ledger(), "a-1") == [(1, ANN.owner, SETTLED)]
+
+
+def test_who_spends_what_is_not_marked_marks_it(place):
+    ledger = place.ledger()
+    take(ledger, sign(MINT, ANN, "a-1 1", "a-2 1"), settle=False)
+    ledger.settle("a-1")
+    take(ledger, sign(ANN, BOB, "a-1 2"), settle=False)
+    assert place.ledger().unsettled_billots == ["a-2", "a-1"]
 
 
 def test_only_settled_billots_are_spent(ledger):
@@ -370,12 +398,14 @@ def test_seq_rises_by_one(ledger, seq):
 
 def test_adopt_a_later_seq(ledger):
     at_seq_2(ledger, settle=False)
-    entry = ledger.adopt(sign(CAT, DAN, "a-1 7", "a-2 4"), "a-1")
+    entry = ledger.adopt(sign(CAT, DAN, "a-1 7", "a-2 4"), ("a-1",))
     assert (entry.adopted, entry.here) == (True, False)
     assert shown(ledger, "a-1") == [(2, BOB.owner, HELD)]
     commit(ledger)
     assert shown(ledger, "a-1", "a-2") == [(7, DAN.owner, SETTLED), (0, MINT.owner, SETTLED)]
     assert ledger.unsettled_billots == []
+    ledger.mark("a-1")
+    commit(ledger)
     assert ledger.store.unsettled() == {}
 
 
@@ -384,7 +414,8 @@ def test_adopt_the_other_side_of_a_conflict(place):
     take(ledger, sign(MINT, ANN, "a-1 1", "a-2 1"))
     take(ledger, sign(ANN, BOB, "a-1 2", "a-2 2"), settle=False)
     ledger.contest("a-1")
-    ledger.adopt(sign(ANN, CAT, "a-1 2"), "a-1")
+    ledger.adopt(sign(ANN, CAT, "a-1 2"), ("a-1",))
+    ledger.mark("a-1")
     commit(ledger)
     assert shown(ledger, "a-1", "a-2") == [(2, CAT.owner, SETTLED), (2, BOB.owner, HELD)]
     assert shown(place.ledger(), "a-1", "a-2") == [(2, CAT.owner, SETTLED), (2, BOB.owner, HELD)]
@@ -392,14 +423,14 @@ def test_adopt_the_other_side_of_a_conflict(place):
 
 def test_adopt_in_the_round_that_took_the_other_side(ledger):
     ledger.take(sign(MINT, ANN, "a-1 1"), ["a-1"], here=True)
-    ledger.adopt(sign(MINT, BOB, "a-1 1"), "a-1")
+    ledger.adopt(sign(MINT, BOB, "a-1 1"), ("a-1",))
     assert shown(ledger, "a-1") == [(0, MINT.owner, SETTLED)]
     commit(ledger)
     assert shown(ledger, "a-1") == [(1, BOB.owner, SETTLED)]
 
 
 def test_adopt_what_never_moved(ledger):
-    ledger.adopt(sign(BOB, CAT, "a-1 3"), "a-1")
+    ledger.adopt(sign(BOB, CAT, "a-1 3"), ("a-1",))
     commit(ledger)
     assert shown(ledger, "a-1") == [(3, CAT.owner, SETTLED)]
     assert ledger.moved_count == 1
@@ -409,7 +440,7 @@ def test_adopt_what_never_moved(ledger):
 def test_adopt_never_downwards_and_never_against_what_is_settled(ledger, seq, settle):
     at_seq_2(ledger, settle=settle)
     with pytest.raises(AssertionError, match="seq never falls"):
-        ledger.adopt(sign(ANN, CAT, f"a-1 {seq}"), "a-1")
+        ledger.adopt(sign(ANN, CAT, f"a-1 {seq}"), ("a-1",))
 
 
 # Evidence

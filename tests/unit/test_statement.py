@@ -80,7 +80,9 @@ def test_a_nonce_without_a_signature_is_no_vote():
 
 def test_rows_with_proofs_carry_the_transfer_or_null():
     rows = [("b-7", HELD), ("a-1", FIRST)]
-    proven = Statement.make(TEST, SERVER.public_hex, rows, [(TRANSFER, None), (None, None)]).sign(SERVER, NONCE)
+    proven = Statement.make(TEST, SERVER.public_hex, rows, [(TRANSFER, None), (None, None)]).sign(
+        SERVER, NONCE
+    )
     first, second = json.loads(msgspec.json.encode(proven))["billots"]
     assert first["transfer"] == json.loads(msgspec.json.encode(TRANSFER))
     assert (first["receipt"], second["transfer"], second["receipt"]) == (None, None, None)

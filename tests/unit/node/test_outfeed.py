@@ -5,7 +5,7 @@ import pytest
 from network import ANN, BOB, MINT, NET, STRANGER, sign
 
 from billots.feed import FeedBatch, TransferRow
-from billots.node.outfeed import OutFeed, row_of, row_of_kept
+from billots.node.outfeed import OutFeed, rows_of, rows_of_kept
 from billots.store import Entry, EntryRow, NewEntry
 
 FRAME = 128 * 1024
@@ -87,17 +87,38 @@ def test_a_batch_fits_the_frame(outfeed):
 
 def test_rows_name_billots_only_if_others_of_the_transfer_are_not_in_them():
     whole, part = entry(1, size=3), entry(2, size=3, only=2)
-    assert row_of(whole) == TransferRow(1, whole.transfer.id)
-    assert row_of(part) == TransferRow(2, part.transfer.id, ("a-2", "a-1002"))
+    assert rows_of(whole) == [TransferRow(1, whole.transfer.id)]
+    assert rows_of(part) == [TransferRow(2, part.transfer.id, ("a-2", "a-1002"))]
     kept = Entry(3, whole.transfer, ("a-1001",), adopted=False, here=False)
-    assert row_of_kept(kept) == TransferRow(3, whole.transfer.id, ("a-1001",))
+    assert rows_of_kept(kept) == [TransferRow(3, whole.transfer.id, ("a-1001",))]
 
 
 def test_an_adopted_row_says_all_of_it():
     transfer = sign(ANN, BOB, "a-1 5", "a-2 7")
     rows = (EntryRow("a-2", 7, None),)
-    row = row_of(NewEntry(4, transfer, rows, adopted=True))
+    (row,) = rows_of(NewEntry(4, transfer, rows, adopted=True))
     assert row.text == f"4 adopted a-2 7 {ANN.owner} {BOB.owner}"
+
+
+def test_each_adopted_row_keeps_its_lsn_whichever_others_are_left():
+    transfer = sign(ANN, BOB, "a-1 5", "a-2 7", "a-3 1")
+    rows = tuple(EntryRow(billot, seq, None) for billot, seq in transfer.billots)
+    whole = rows_of(NewEntry(9, transfer, rows, adopted=True))
+    assert [(row.lsn, row.billot) for row in whole] == [(7, "a-1"), (8, "a-2"), (9, "a-3")]
+    for live in (("a-1",), ("a-2",), ("a-1", "a-3")):
+        left = rows_of_kept(Entry(9, transfer, live, adopted=True, here=False))
+        assert left == [row for row in whole if row.billot in live]
+
+
+def test_a_page_may_begin_in_the_middle_of_an_adopted_entry():
+    outfeed = OutFeed(NET.id, STRANGER, 9, feed_every_s=0.05, frame_bytes_max=FRAME)
+    transfer = sign(ANN, BOB, "a-1 5", "a-2 7", "a-3 1")
+    entry = Entry(9, transfer, ("a-1", "a-2", "a-3"), adopted=True, here=False)
+    signed = outfeed.page(7, [entry])
+    assert [row.split()[:3] for row in signed.batch.rows] == [
+        ["8", "adopted", "a-2"],
+        ["9", "adopted", "a-3"],
+    ]
 
 
 def test_a_page_for_one_who_lags_goes_no_further_than_the_live_feed():

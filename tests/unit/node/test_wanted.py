@@ -6,6 +6,12 @@ from billots.feed import TransferRow
 from billots.node.wanted import GIVE_UP_S, Wanted
 
 UP = {"p", "q"}
+BATCH = None  # whatever it came in
+
+
+def row(lsn, transfer_id):
+    """A row as it comes back: with the batch that it came in."""
+    return TransferRow(lsn, transfer_id), BATCH
 
 
 @pytest.fixture
@@ -14,7 +20,7 @@ def wanted():
 
 
 def name(wanted, transfer_id, voter="p", lsn=1, now=0.0):
-    return wanted.name(transfer_id, voter, TransferRow(lsn, transfer_id), now)
+    return wanted.name(transfer_id, voter, TransferRow(lsn, transfer_id), BATCH, now)
 
 
 def test_nobody_is_asked_before_the_time(wanted):
@@ -35,7 +41,7 @@ def test_the_next_is_asked_and_then_it_is_given_up(wanted):
     assert wanted.due(0.2, UP, 64) == ({"q": ["t"]}, [])
     wanted.answered("q", ["t"], [])
     assert wanted.due(0.31, UP, 64) == (
-        {}, [{"p": [TransferRow(3, "t")], "q": [TransferRow(8, "t")]}]
+        {}, [{"p": [row(3, "t")], "q": [row(8, "t")]}]
     )  # fmt: skip
     assert len(wanted) == 0
     assert (wanted.rows_of("p"), wanted.rows_of("q")) == (0, 0)
@@ -74,7 +80,7 @@ def test_what_did_not_fit_the_answer_is_asked_again_of_the_same(wanted):
         wanted.arrived(transfer_id)
     asks, given_up = wanted.due(0.2, UP, 64)
     assert asks == {"p": ["t3"]}
-    assert given_up == [{"p": [TransferRow(1, "t1")]}]
+    assert given_up == [{"p": [row(1, "t1")]}]
 
 
 def test_what_is_in_an_answer_is_not_given_up_before_it_is_looked_at(wanted):
@@ -82,7 +88,7 @@ def test_what_is_in_an_answer_is_not_given_up_before_it_is_looked_at(wanted):
     wanted.due(0.1, UP, 64)
     wanted.answered("p", ["t", "unknown"], ["t"])
     assert wanted.due(0.2, UP, 64) == ({}, [])
-    assert wanted.arrived("t") == {"p": [TransferRow(1, "t")]}
+    assert wanted.arrived("t") == {"p": [row(1, "t")]}
 
 
 def test_what_arrived_is_not_wanted_any_more(wanted):
@@ -90,8 +96,8 @@ def test_what_arrived_is_not_wanted_any_more(wanted):
         name(wanted, "t", voter, lsn)
     assert wanted.rows_of("p") == 2
     assert wanted.arrived("t") == {
-        "p": [TransferRow(1, "t"), TransferRow(5, "t")],
-        "q": [TransferRow(2, "t")],
+        "p": [row(1, "t"), row(5, "t")],
+        "q": [row(2, "t")],
     }
     assert wanted.arrived("t") == {}
     assert wanted.rows_of("p") == 0
@@ -101,10 +107,10 @@ def test_a_voter_that_is_gone(wanted):
     name(wanted, "t", "p", 3)
     name(wanted, "t", "q", 4)
     name(wanted, "u", "p", 5)
-    assert wanted.gone("p") == [TransferRow(3, "t"), TransferRow(5, "u")]
+    assert wanted.gone("p") == [row(3, "t"), row(5, "u")]
     assert wanted.gone("p") == []
     assert "u" not in wanted
-    assert wanted.arrived("t") == {"q": [TransferRow(4, "t")]}
+    assert wanted.arrived("t") == {"q": [row(4, "t")]}
 
 
 def test_attack_a_server_that_names_what_nobody_has():

@@ -1,0 +1,223 @@
+"""Consults: which billots to ask trusted servers about, when, and how much of that we afford.
+
+A consult asks each trusted server for a signed statement with proofs on some billots (DESIGN,
+section 5, rule 4). One at a time for each billot; asked again with growing pauses for as long
+as something is open. What others make us ask for is bounded by cause: each trusted feed, rows
+in conflict, and wallets together have a budget of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+
+from msgspec import Struct, field
+
+from billots.holding import Holding
+from billots.limits import Limits
+
+ANSWER_S = 3.0
+"""How long the others may take; who says nothing by then is silent."""
+OWN, CONTESTED, WALLETS = "own", "contested", "wallets"
+_BURST_S = 4.0
+_STRANGERS_AGAIN_S = 10.0
+_STRANGERS_MAX = 8192
+_DUE_MAX = 1024
+
+Said = dict[str, Holding | None]
+"""What each server that was asked says now, by key; None: nothing."""
+
+
+class Want(Struct):
+    """A billot that is to be asked about: from when on, for whom, and the next pause."""
+
+    at: float
+    cause: str
+    pause_s: float
+
+
+class Asked(Struct):
+    """A consult on its way."""
+
+    until: float
+    pause_s: float
+    waiting: set[str]
+    said: Said = field(default_factory=dict)
+
+
+class Finished(Struct, frozen=True):
+    """A consult that came to its end; `pause_s` is how long to wait before the next one."""
+
+    billot: str
+    said: Said
+    pause_s: float
+
+
+class Budget:
+    """Billots that each cause may have us ask about: so many a second, some of them at once."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def take(self, cause: str, now: float, per_s: float) -> bool:
+        """Spend one; False if there is none left for this cause."""
+        burst = per_s * _BURST_S
+        left, at = self._left.get(cause, (burst, now))
+        left = min(burst, left + (now - at) * per_s)
+        if left < 1.0:
+            self._left[cause] = (left, now)
+            return False
+        self._left[cause] = (left - 1.0, now)
+        return True
+
+
+class Consults:
+    """What is to be asked, what has been, and what came of it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._budget = Budget()
+        self._wants: dict[str, Want] = {}
+        self._queue: list[tuple[float, int, str]] = []
+        self._asked: dict[str, Asked] = {}
+        self._strangers: dict[str, float] = {}
+        self._numbers = itertools.count()
+        self._finished: list[Finished] = []
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    # -- wanted -------------------------------------------------------------------------------
+
+    def want(self, billot: str, cause: str, at: float) -> None:
+        """Ask about a billot at this time, unless it is to be asked about earlier."""
+        want = self._wants.get(billot)
+        if want is None:
+            if len(self._wants) >= self._limits.consults_wanted_max:
+                return
+            want = self._wants[billot] = Want(at, cause, self._limits.consult_again_s)
+        elif want.at <= at:
+            want.cause = WALLETS if cause == WALLETS else want.cause  # they have paid for it
+            return
+        else:
+            want.at, want.cause = at, cause
+        heappush(self._queue, (at, next(self._numbers), billot))
+
+    def news(self, billot: str, voter: str, now: float) -> None:
+        """A feed has news of a billot: if it isn't settled soon, its voter pays for asking."""
+        if billot not in self._wants:
+            self.want(billot, voter, now + self._limits.consult_after_s)
+
+    def for_wallets(self, billots: Iterable[str], now: float, at: float) -> bool:
+        """Ask because a wallet asks; False if any of them can't be: there was too much of it.
+
+        The same billot is asked about for strangers once in 10 s.
+        """
+        for billot in billots:
+            if billot in self._asked:
+                continue
+            last = self._strangers.get(billot)
+            if last is not None and now < last + _STRANGERS_AGAIN_S:
+                return False
+            if not self._budget.take(WALLETS, now, self._limits.consults_per_s):
+                return False
+            self._strangers.pop(billot, None)
+            self._strangers[billot] = now
+            if len(self._strangers) > _STRANGERS_MAX:
+                del self._strangers[next(iter(self._strangers))]
+            self.want(billot, WALLETS, at)
+        return True
+
+    def is_asking(self, billot: str) -> bool:
+        """Whether a consult on it is on its way, or about to be."""
+        return billot in self._asked or billot in self._wants
+
+    @property
+    def next_at(self) -> float | None:
+        """When `due` or `expire` has something to do."""
+        until = next((asked.until for asked in self._asked.values()), None)
+        at = self._queue[0][0] if self._queue else None
+        return min((t for t in (until, at) if t is not None), default=None)
+
+    def due(
+        self, now: float, reachable: Sequence[str], is_open: Callable[[str], bool]
+    ) -> list[str]:
+        """Billots to ask every reachable server about now; those not open any more are dropped."""
+        found: list[str] = []
+        while self._queue and self._queue[0][0] <= now and len(found) < _DUE_MAX:
+            at, _, billot = heappop(self._queue)
+            want = self._wants.get(billot)
+            if want is None or want.at != at:
+                continue
+            if billot in self._asked or (want.cause != WALLETS and not is_open(billot)):
+                del self._wants[billot]
+                continue
+            limits = self._limits
+            per_s = limits.consults_own_per_s if want.cause == OWN else limits.consults_per_s
+            paid = want.cause == WALLETS or self._budget.take(want.cause, now, per_s)
+            if not paid or len(self._asked) >= limits.consults_asked_max or not reachable:
+                self._later(billot, want, now)
+                if not reachable and want.cause == WALLETS:
+                    self._finished.append(Finished(billot, {}, want.pause_s))
+                continue
+            del self._wants[billot]
+            self._asked[billot] = Asked(now + ANSWER_S, want.pause_s, set(reachable))
+            found.append(billot)
+        return found
+
+    def _later(self, billot: str, want: Want, now: float) -> None:
+        want.at = now + want.pause_s
+        want.pause_s = min(2 * want.pause_s, self._limits.consult_again_s_max)
+        heappush(self._queue, (want.at, next(self._numbers), billot))
+
+    def again(self, billot: str, cause: str, now: float, pause_s: float) -> None:
+        """It is still open after a consult: ask once more after a pause, longer each time."""
+        if billot not in self._wants and len(self._wants) < self._limits.consults_wanted_max:
+            longer = min(2 * pause_s, self._limits.consult_again_s_max)
+            want = self._wants[billot] = Want(now + pause_s, cause, longer)
+            heappush(self._queue, (want.at, next(self._numbers), billot))
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def answered(self, key: str, billot: str, holding: Holding | None) -> None:
+        """What a server says of a billot; None if it says nothing."""
+        asked = self._asked.get(billot)
+        if asked is None or key not in asked.waiting:
+            return
+        asked.waiting.discard(key)
+        asked.said[key] = holding
+        if not asked.waiting:
+            self._end(billot, asked)
+
+    def gone(self, key: str) -> None:
+        """A server can't answer any more."""
+        for billot, asked in list(self._asked.items()):
+            if key in asked.waiting:
+                self.answered(key, billot, None)
+
+    def said(self, billot: str) -> Said:
+        """What has been said so far in a consult that is on its way."""
+        asked = self._asked.get(billot)
+        return {} if asked is None else asked.said
+
+    def expire(self, now: float) -> None:
+        """Who has said nothing by now is silent."""
+        for billot, asked in list(
+            itertools.takewhile(lambda i: i[1].until <= now, self._asked.items())
+        ):
+            self._end(billot, asked)
+
+    def _end(self, billot: str, asked: Asked) -> None:
+        del self._asked[billot]
+        self._finished.append(Finished(billot, asked.said, asked.pause_s))
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a consult came to its end."""
+        return bool(self._finished)
+
+    def finished(self) -> list[Finished]:
+        """The consults that came to their end since."""
+        found, self._finished = self._finished, []
+        return found

@@ -1,0 +1,217 @@
+"""A server's memory of its own votes, and what it may say without it (DESIGN, section 5, rule 6).
+
+A server's first vote at (id, seq) is for ever. Its key lives in its store, so that who loses the
+store is a new server: a *blank* one, which must not contradict what it may have said under its
+old key. A payee may still hold that. So it signs nothing but what it adopts, until it has read
+what all but f of its trusted servers have.
+
+Who starts over a store of its own asks first whether it is the newest: one that was put back
+from a copy has lost votes as well. Tests: tests/model/README.rst says what falls without this.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+from billots.holding import Holding, Status, Vote
+from billots.ledger import Ledger
+from billots.node.trust import Trust
+from billots.quorum import liars_max
+
+log = logging.getLogger("billots.memory")
+
+WAKE_S = 3.0
+"""How long a server that starts waits for those who may know better."""
+_CLEARED_MAX = 100_000
+_UNREAD_MAX = 10_000
+_READ, _UNREAD = "read", "unread"
+_NEVER = float("inf")
+
+
+class Phase(Enum):
+    """What a server may say."""
+
+    WAKING = "waking"
+    """Nothing: others may have newer votes under its key."""
+    BLANK = "blank"
+    """What it adopted, and what all but f of the others were asked about one by one."""
+    READY = "ready"
+
+
+class Word(Enum):
+    """What a server without its memory may say first of a billot, where it joins nobody."""
+
+    FREE = "free"
+    WAIT = "wait"
+
+
+class Memory:
+    """How far a server has got with knowing what it may say.
+
+    `targets` says how far the feed of each trusted server (by key) went when we first
+    followed it, which is how far it has to be read.
+    """
+
+    def __init__(self, ledger: Ledger, trust: Trust) -> None:
+        self._ledger = ledger
+        self._trust = trust
+        self._since: float | None = None
+        self._heard: set[str] = set()
+        self._cleared: dict[str, None] = {}
+        self._read: set[str] = set()
+        self.targets: dict[str, int] = {}
+        self.phase = Phase.READY
+        unread = ledger.store.meta(_UNREAD) or b""
+        self.unread = dict.fromkeys(unread.decode().split())
+        """Billots of which it may not speak first though it has read: two sides have votes."""
+        if trust.n > 1 and ledger.lsn:
+            self.phase = Phase.WAKING
+        elif trust.n > 1 and not self._has_read:
+            self.phase = Phase.BLANK
+        elif trust.n == 1 and not self._has_read:
+            ledger.put_meta(_READ, b"1")  # it can't lose what nobody else has
+
+    @property
+    def _has_read(self) -> bool:
+        return self._ledger.store.meta(_READ) is not None
+
+    @property
+    def must_read(self) -> int:
+        """How many of the others it reads before its first word: all but f."""
+        return self._trust.n - 1 - liars_max(self._trust.n)
+
+    # -- waking -------------------------------------------------------------------------------
+
+    @property
+    def next_at(self) -> float | None:
+        """When `tick` has something to do."""
+        if self.phase is not Phase.WAKING:
+            return None
+        return 0.0 if self._since is None else self._since + WAKE_S
+
+    def tick(self, now: float) -> bool:
+        """Time has passed; whether it woke up."""
+        if self.phase is not Phase.WAKING:
+            return False
+        if self._since is None:
+            self._since = now
+        # q-1 others: without them no vote of ours could settle anything, so that nothing is lost
+        # by waiting for them. Below that we wait on, whatever the clock says.
+        enough = self._trust.quorum - 1 if now >= self._since + WAKE_S else self.must_read
+        if self._trust.n > 1 and len(self._heard & self._trust.keys) < enough:
+            return False
+        self.phase = Phase.READY if self._has_read or self._trust.n == 1 else Phase.BLANK
+        log.info("no newer votes under this server's key are known to those it trusts")
+        return True
+
+    def heard(self, key: str) -> None:
+        """A trusted server has shown the newest feed batch that it has of us: not above ours."""
+        self._heard.add(key)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def follow(self, key: str, lsn: int) -> None:
+        """We follow a trusted server, whose feed goes up to `lsn` now."""
+        self.targets.setdefault(key, lsn)
+
+    def has_read(self, key: str) -> None:
+        """The feed of a trusted server is dealt with up to its target."""
+        if key not in self._read:
+            self._read.add(key)
+            log.info("read %d of %d feeds", len(self._read & self._trust.keys), self.must_read)
+
+    def to_read(self) -> list[str]:
+        """Whose feeds are still to be read."""
+        if self.phase is not Phase.BLANK:
+            return []
+        return [key for key in self.targets if key not in self._read]
+
+    @property
+    def readers(self) -> frozenset[str]:
+        """Those whose feeds have been read."""
+        return self._trust.keys & self._read
+
+    @property
+    def is_through(self) -> bool:
+        """Whether a blank server has read enough to speak of what it has no record of."""
+        return self.phase is Phase.BLANK and len(self.readers) >= self.must_read
+
+    def finish(self, unread: Iterable[str]) -> bool:
+        """All is read; `unread` are billots of which it may still not speak first."""
+        left = dict.fromkeys(unread)
+        if len(left) > _UNREAD_MAX:
+            return False
+        self.phase, self.unread = Phase.READY, left
+        self._cleared.clear()
+        self._ledger.put_meta(_READ, b"1")
+        self._note_unread()
+        log.info("the feeds are read: this server votes and speaks like the others")
+        return True
+
+    def _note_unread(self) -> None:
+        self._ledger.put_meta(_UNREAD, " ".join(self.unread).encode())
+
+    # -- one billot ---------------------------------------------------------------------------
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may vote on every billot, as almost always."""
+        return self.phase is Phase.READY and not self.unread
+
+    def may_vote(self, billot: str) -> bool:
+        """Whether a first vote on a billot's next seq can't contradict what was forgotten."""
+        if self.phase is Phase.READY:
+            return not self.unread or billot not in self.unread
+        return self.phase is Phase.BLANK and billot in self._cleared
+
+    def silent(self, billots: Sequence[str]) -> list[str]:
+        """Those of which nothing may be said yet, not even that they never moved."""
+        if self.phase is Phase.WAKING:
+            return list(billots)
+        if self.phase is Phase.READY and not self.unread:
+            return []
+        uncertain = [billot for billot in billots if not self.may_vote(billot)]
+        moved = self._ledger.store.moved(uncertain)
+        return [billot for billot, record in zip(uncertain, moved, strict=True) if record is None]
+
+    def clear(self, billot: str) -> None:
+        """It is known what others have of this billot: votes on it are free from now on."""
+        if self.phase is Phase.BLANK:
+            self._cleared[billot] = None
+            if len(self._cleared) > _CLEARED_MAX:
+                del self._cleared[next(iter(self._cleared))]  # it can be asked for again
+        elif billot in self.unread:
+            del self.unread[billot]
+            self._note_unread()
+
+    def first_word(
+        self, present: Holding, said: Mapping[str, tuple[int, Vote] | None]
+    ) -> Vote | Word:
+        """What may be said first of a billot, given what others `said` newest (None: no vote).
+
+        With less than `must_read` of them: wait. One side: join it, at the next seq. Nobody
+        voted: it is free. Two sides: join neither, even if one says that it is settled, but
+        wait until something can be adopted. f of those who spoke may be left out of it: they
+        may lie.
+        """
+        spare = len(said) - self.must_read
+        if spare < 0:
+            return Word.WAIT
+        news = Counter(vote for vote in said.values() if vote is not None and vote[0] > present.seq)
+        for (seq, vote), count in news.most_common():
+            takeable = (seq, vote.sender) == (present.seq + 1, present.owner)
+            if takeable and news.total() - count <= spare and present.status is Status.SETTLED:
+                return vote
+        return Word.FREE if news.total() <= spare else Word.WAIT
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For `info`: how far it has got."""
+        return {
+            "blank": int(self.phase is not Phase.READY),
+            "feeds_read": len(self.readers),
+            "unread": len(self.unread),
+        }

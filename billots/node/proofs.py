@@ -1,0 +1,45 @@
+"""Signed votes as they came, kept so that they can be shown to others."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from msgspec import Struct
+
+from billots.feed import FeedBatch
+from billots.merkle import Tree
+from billots.receipt import FeedVote, SignedVote
+from billots.statement import SignedStatement
+
+
+class ReadBatch(Struct, frozen=True, dict=True):
+    """A feed batch whose signature held, without the bodies that travelled with it."""
+
+    batch: FeedBatch
+
+    @cached_property
+    def tree(self) -> Tree:
+        """Its hashes: made once, for many of its rows are shown or none."""
+        return Tree([row.encode() for row in self.batch.rows])
+
+    def vote(self, lsn: int) -> SignedVote | None:
+        """The row with this lsn as a vote that can be shown; None if the batch has none."""
+        start = f"{lsn} "
+        for index, row in enumerate(self.batch.rows):
+            if row.startswith(start):
+                return SignedVote(feed=FeedVote.of(self.batch, index, self.tree))
+        return None
+
+
+Proof = ReadBatch | SignedStatement | SignedVote
+
+
+def shown_vote(proof: Proof | None, lsn: int) -> SignedVote | None:
+    """A proof as a vote of a receipt; `lsn` says which row of a batch it is."""
+    match proof:
+        case ReadBatch():
+            return proof.vote(lsn)
+        case SignedStatement():
+            return SignedVote(statement=proof)
+        case _:
+            return proof

@@ -1,0 +1,210 @@
+"""The votes that settled a holding, kept for servers that did not hear them (rule 5).
+
+They are kept until equal votes of all trusted servers are known, or the next seq is settled.
+Almost always that is a moment; what takes longer goes to disk. Only with it, or without need of
+it, is the holding marked as settled on disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from billots.holding import Holding, Status, Vote
+from billots.ledger import Ledger
+from billots.node.proofs import shown_vote
+from billots.node.trust import Trust
+from billots.node.votes import Ballot
+from billots.receipt import Receipt, SignedVote
+from billots.statement import SignedStatement
+from billots.transfer import Transfer
+
+Sign = Callable[[str, Holding], SignedStatement]
+"""Our own signed word on one billot, for a receipt."""
+
+
+class Kept(Struct):
+    """Votes of others for one holding; `transfer` is the body that they are for, once needed."""
+
+    seq: int
+    vote: Vote
+    ballots: dict[str, Ballot]
+    transfer: Transfer | None
+    for_good: bool
+    """Its owner before signed it over twice: keep it though all agree."""
+
+
+class Stored(Struct, frozen=True):
+    """A receipt as it lies on disk. With too few votes in it ours is signed when it is shown."""
+
+    transfer: Transfer
+    votes: tuple[SignedVote, ...]
+
+
+_decoder = msgspec.json.Decoder(Stored)
+_ROWS_MAX = 16
+"""Rows of a body that is written beside each billot of it that moves on."""
+
+
+class Receipts:
+    """By billot: what settled its newest settled holding."""
+
+    def __init__(self, ledger: Ledger, trust: Trust, sign: Sign, *, after_s: float) -> None:
+        self._ledger = ledger
+        self._trust = trust
+        self._sign = sign
+        self._after_s = after_s
+        self._kept: dict[str, Kept] = {}
+        self._queue: deque[tuple[float, str, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def settled(
+        self,
+        billot: str,
+        seq: int,
+        vote: Vote,
+        ballots: Mapping[str, Ballot],
+        now: float,
+        *,
+        transfer: Transfer | None = None,
+        for_good: bool = False,
+    ) -> None:
+        """These votes settled a holding; those for earlier seqs are let go."""
+        self._kept.pop(billot, None)
+        if self._ledger.receipt(billot) is not None:
+            self._ledger.put_receipt(billot, b"")
+        if self._is_complete(ballots) and not for_good:
+            self._ledger.mark(billot)
+            return
+        self._kept[billot] = Kept(seq, vote, dict(ballots), transfer, for_good)
+        self._queue.append((now + self._after_s, billot, seq))
+
+    def also(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
+        """One more vote for a holding that was settled here; False if nobody waited for it."""
+        kept = self._kept.get(billot)
+        if kept is None:
+            return self._also_on_disk(voter, billot, seq, ballot)
+        if (kept.seq, kept.vote) != (seq, ballot.vote) or voter in kept.ballots:
+            return False
+        kept.ballots[voter] = ballot
+        complete = self._is_complete(kept.ballots) and not kept.for_good
+        if complete and self._is_at(billot, seq):
+            self._ledger.mark(billot)
+            del self._kept[billot]
+        return True
+
+    def _also_on_disk(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
+        stored = self._stored(billot)
+        if stored is None or (billot, seq) not in stored.transfer.billots:
+            return False
+        if ballot.vote != (stored.transfer.sender, stored.transfer.to):
+            return False
+        vote = shown_vote(ballot.proof, ballot.lsn)
+        voters = {word.server for word in Receipt(stored.transfer, stored.votes).words()}
+        if voter in voters or vote is None:
+            return False
+        complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
+        if complete and self._is_at(billot, seq):
+            self._ledger.put_receipt(billot, b"")
+        else:
+            self._store(billot, stored.transfer, (*stored.votes, vote))
+        return True
+
+    def _is_at(self, billot: str, seq: int) -> bool:
+        """Whether we still stand at this seq: else we owe what settled it until the next is."""
+        return self._ledger.present(billot).seq == seq
+
+    def leaving(self, billots: Iterable[str], now: float) -> None:
+        """Billots are about to move on, and their entries to give way.
+
+        Who stands at the next seq, not settled, counts for nobody at this one. So until it is
+        settled we must be able to show that this one was: with the votes that are kept, or else
+        with our own word. Both need the body; it is written beside the new entry, unless it is
+        a big one, which would be written once for each of its billots.
+        """
+        if self._trust.n == 1:
+            return
+        for billot in billots:
+            kept = self._kept.get(billot)
+            if kept is None and self._ledger.receipt(billot) is not None:
+                continue
+            transfer = kept.transfer if kept is not None else None
+            transfer = transfer or self._ledger.taken((billot,))[0]
+            if transfer is None:
+                continue  # it never moved: nobody has to be shown who owned it first
+            if kept is None:
+                seq, vote = dict(transfer.billots)[billot], Vote(transfer.sender, transfer.to)
+                self._kept[billot] = kept = Kept(seq, vote, {}, transfer, for_good=True)
+                self._queue.append((now + self._after_s, billot, seq))
+            kept.transfer = transfer
+            if len(transfer.billots) <= _ROWS_MAX:
+                self._store(billot, transfer, self._votes(kept))
+
+    def _is_complete(self, voters: Iterable[str]) -> bool:
+        trust = self._trust
+        return len(trust.keys) == trust.n - 1 and trust.keys.issubset(voters)
+
+    # -- disk ---------------------------------------------------------------------------------
+
+    @property
+    def next_at(self) -> float | None:
+        """When something is to be written."""
+        return self._queue[0][0] if self._queue else None
+
+    def write(self, now: float) -> None:
+        """What is still kept after a moment goes to disk, and the mark with it."""
+        while self._queue and self._queue[0][0] <= now:
+            _, billot, seq = self._queue.popleft()
+            kept = self._kept.get(billot)
+            if kept is None or kept.seq != seq:
+                continue
+            transfer = kept.transfer or self._ledger.taken((billot,))[0]
+            if transfer is not None:
+                self._store(billot, transfer, self._votes(kept))
+            if self._is_at(billot, seq):
+                self._ledger.mark(billot)
+            del self._kept[billot]
+
+    def _store(self, billot: str, transfer: Transfer, votes: tuple[SignedVote, ...]) -> None:
+        self._ledger.put_receipt(billot, msgspec.json.encode(Stored(transfer, votes)))
+
+    def _stored(self, billot: str) -> Stored | None:
+        data = self._ledger.receipt(billot)
+        return None if data is None else _decoder.decode(data)
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def receipt(self, billot: str) -> Receipt | None:
+        """What is kept for a billot, to be shown: a quorum's votes, or the claims there are."""
+        kept = self._kept.get(billot)
+        if kept is not None:
+            transfer = kept.transfer or self._ledger.taken((billot,))[0]
+            if transfer is None or (billot, kept.seq) not in transfer.billots:
+                return None
+            return self._with_ours(billot, transfer, self._votes(kept))
+        stored = self._stored(billot)
+        return None if stored is None else self._with_ours(billot, stored.transfer, stored.votes)
+
+    def _with_ours(self, billot: str, transfer: Transfer, votes: tuple[SignedVote, ...]) -> Receipt:
+        """These votes, and ours where they are too few."""
+        if len(votes) < self._trust.quorum:
+            seq = dict(transfer.billots)[billot]
+            holding = Holding(seq, transfer.sender, transfer.to, Status.SETTLED)
+            votes = (*votes, SignedVote(statement=self._sign(billot, holding)))
+        return Receipt(transfer, votes)
+
+    def _votes(self, kept: Kept) -> tuple[SignedVote, ...]:
+        """The others' votes that are kept, no more than a quorum needs."""
+        votes: list[SignedVote] = []
+        for ballot in kept.ballots.values():
+            vote = shown_vote(ballot.proof, ballot.lsn)
+            if vote is not None and len(votes) < self._trust.quorum:
+                votes.append(vote)
+        return tuple(votes)
