@@ -97,7 +97,8 @@ class Consulting:
             self._speak(billot, self._memory.first_word(self._ledger.present(billot), said), now)
         if billot in taking.regained:
             taking.regained.discard(billot)
-            self._relay_others(billot, now)
+            for transfer in self._others(billot):
+                taking.relay(Relayed(transfer, None), now)
         if taking.is_contested(billot):
             self._feeds.judge_conflict(billot)
         status = self._ledger.status(billot)
@@ -106,13 +107,17 @@ class Consulting:
             least = _DISPUTED_S if status is Status.DISPUTED else 0.0
             self.consults.again(billot, cause, now, max(finished.pause_s, least))
 
-    def _relay_others(self, billot: str, now: float) -> None:
-        """A conflict had to wait until the others were asked: it counts now."""
+    def _others(self, billot: str) -> list[Transfer]:
+        """What others took instead of what is held here.
+
+        They came when a conflict had to wait, or while the billot was still further back here.
+        """
         present = self._ledger.present(billot)
-        for ballot in list(self._feeds.votes.at(billot, present.seq).values()):
-            transfer = self._feeds.body(ballot.transfer_id or "")
-            if ballot.vote != present.vote and transfer is not None:
-                self.taking.relay(Relayed(transfer, None), now)
+        if present.status is not Status.HELD or billot in self.taking.regained:
+            return []
+        ballots = self._feeds.votes.at(billot, present.seq).values()
+        bodies = (self._feeds.body(b.transfer_id or "") for b in ballots if b.vote != present.vote)
+        return [body for body in bodies if body is not None]
 
     # -- without memory -----------------------------------------------------------------------
 
@@ -136,14 +141,14 @@ class Consulting:
         return [body for body in bodies if body is not None]
 
     def changed(self, billot: str, now: float) -> list[Transfer]:
-        """A billot has another holding: the next moves that trusted servers took of it."""
+        """A billot has another holding: what trusted servers took next, or instead of it."""
         if billot in self.taking.regained and self._ledger.status(billot) is Status.SETTLED:
             self.taking.regained.discard(billot)
         if self._memory.phase is Phase.BLANK or billot in self._memory.unread:
             self.known.append(billot)
         if billot in self._memory.unread:
             self._speak(billot, self._word(billot), now)
-        return self._feeds.next_moves(billot, now)
+        return [*self._others(billot), *self._feeds.next_moves(billot, now)]
 
     def _word(self, billot: str) -> Vote | Word:
         newest = self._feeds.votes.newest_of(billot)

@@ -108,6 +108,7 @@ class LedgerModel(RuleBasedStateMachine):
         seq, sender, owner, status = self.now[billot]
         if status is not SETTLED:
             self.ledger.settle(billot)
+            self.ledger.mark(billot)
             self.now[billot] = (seq, sender, owner, SETTLED)
 
     @rule(billot=billots, key=keys, to=keys, step=st.integers(0, 3))
@@ -115,6 +116,7 @@ class LedgerModel(RuleBasedStateMachine):
         seq, _, _, status = self.now[billot]
         if seq + step and (step or status is not SETTLED):
             self.ledger.adopt(sign(key, to, (billot, seq + step)), (billot,))
+            self.ledger.mark(billot)
             self.now[billot] = (seq + step, key.owner, to.owner, SETTLED)
             self.votes[billot, seq + step] = (key.owner, to.owner)
 
