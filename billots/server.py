@@ -32,7 +32,8 @@ class Server:
 
     `network` is a Network or the name of a shipped one; `store` an open Store, a path, or
     None for one in memory that ends with the server. Port 0 takes a free one. The server's key
-    lives in its store: who loses the store is a new server.
+    lives in its store: who loses the store is a new server. A trusted server whose key changed
+    counts for nothing until it is named in `accept_keys`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Server:
         host: str = "127.0.0.1",
         store: Store | str | Path | None = None,
         trusted: str | Iterable[str] | Iterable[Host] = (),
+        accept_keys: str | Iterable[str] | Iterable[Host] = (),
         name: str = "billots",
         limits: Limits | None = None,
     ) -> None:
@@ -53,6 +55,7 @@ class Server:
         self.name = name
         self._store = store
         self._trusted = _hosts(trusted)
+        self._accept = _hosts(accept_keys)
         self._thread: threading.Thread | None = None
         self._thread_error: BillotsError | None = None
         self._thread_stop: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
@@ -109,6 +112,7 @@ class Server:
             version=__version__,
             port=self.port,
             trusted=self._trusted,
+            accept=self._accept,
             started=int(time.time()),
             limits=self.limits,
         )

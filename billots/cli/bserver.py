@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,9 +21,11 @@ from billots.cli.program import LOG_FORMAT, printable, run_command
 from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
 from billots.limits import Limits
+from billots.lives import server_key
 from billots.network import Network, shown
 from billots.quorum import safe_quorum
 from billots.server import Server
+from billots.store import open_store
 from billots.version import __version__
 
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}", re.ASCII)
@@ -39,6 +42,8 @@ Examples:
       another one beside it, which trusts the first
   bserver 7333 --network club.toml --trusted a.example.org, b.example.org
       a server of your own currency, for everybody
+  bserver 7333 --network club.toml --show-key
+      its key, which others may pin: --trusted this.example.org:7333#KEY
 """
 
 
@@ -51,6 +56,7 @@ class Plan:
     store: Path
     host: str
     trusted: list[Host]
+    accept_keys: list[Host] = field(default_factory=list)
 
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,10 +81,21 @@ class Plan:
 )
 @click.option("--data-dir", metavar="DIR", default=".", help="Where the store is.  [default: .]")
 @click.option(
+    "--accept-key",
+    "accept_keys",
+    metavar="HOST",
+    multiple=True,
+    help="Trust HOST under a new key: the one in h:p#KEY, else the next that it shows.",
+)
+@click.option(
+    "--show-key", is_flag=True, help="Print this server's key, for others to pin, and end."
+)
+@click.option(
     "--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="On stderr."
 )
 @click.version_option(__version__, message="%(prog)s %(version)s", allow_from_autoenv=False)
-def command(  # noqa: PLR0917 - click passes them by name
+def command(
+    *,
     port: int,
     which: str | None,
     prefix: str,
@@ -86,6 +103,8 @@ def command(  # noqa: PLR0917 - click passes them by name
     trusted: str,
     network_file: str | None,
     data_dir: str,
+    accept_keys: tuple[str, ...],
+    show_key: bool,
     log_level: str,
 ) -> None:
     """Run a server on PORT (0 takes a free one) until Ctrl-C.
@@ -107,7 +126,12 @@ def command(  # noqa: PLR0917 - click passes them by name
         store=_store(Path(data_dir), prefix, test=test),
         host=host if host is not None else ("127.0.0.1" if test else ""),
         trusted=parse_hosts(trusted),
+        accept_keys=parse_hosts(accept_keys),
     )
+    check_accepted(plan)
+    if show_key:
+        click.echo(f"Server key: {server_key_of(plan)}")
+        return
     runner()(serve(plan, introduce))
     click.echo("Stopped.")
 
@@ -125,6 +149,28 @@ def _store(folder: Path, prefix: str, *, test: bool) -> Path:
             "a prefix is up to 32 of A-Z a-z 0-9 . _ - and --data-dir names a folder",
         )
     return folder / f"{prefix}{'test' if test else 'live'}.db"
+
+
+def check_accepted(plan: Plan) -> None:
+    """Raise InputError for a host of --accept-key whose key isn't remembered anyway."""
+    trusted = {host.place: host for host in plan.trusted}
+    for host in plan.accept_keys:
+        entry = trusted.get(host.place)
+        if entry is None:
+            raise InputError(
+                f"--accept-key {host.place} is not one of --trusted", "name it in --trusted as well"
+            )
+        if entry.key is not None and entry.key != host.key:
+            raise InputError(
+                f"--trusted pins {host.place} to another key",
+                f"name the new one there: {host.place}#KEY",
+            )
+
+
+def server_key_of(plan: Plan) -> str:
+    """The key in the store, which is made if it isn't there; raises StoreError."""
+    with contextlib.closing(open_store(plan.store, plan.network)) as store:
+        return server_key(store).public_hex
 
 
 def runner() -> Callable[[Coroutine[Any, Any, None]], None]:
@@ -150,6 +196,7 @@ async def serve(
         host=plan.host,
         store=plan.store,
         trusted=plan.trusted,
+        accept_keys=plan.accept_keys,
         limits=limits_here(),
     )
     stopping = asyncio.Event()

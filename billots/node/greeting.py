@@ -66,7 +66,7 @@ class Greeting:
                 self._changed.add((link.index, key))
                 log.error(
                     "%s shows another key than the one known for it; its votes do not count "
-                    "(if it was set up anew, trust it as %s#%s)",
+                    "(ask who runs it; if its key is new, start with --accept-key %s#%s)",
                     place,
                     place,
                     key,

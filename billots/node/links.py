@@ -55,6 +55,11 @@ class Links:
         self._node = node
         self._links: dict[int, Link] = {}
         self.remembered = Remembered(node.ledger, node.rounds.feeds)
+        for host in node.settings.accept:
+            self.remembered.accept(host)
+        for entry in node.trust.entries:
+            for key in self.remembered.retired(entry.host):
+                node.trust.retire(entry.host.place, key)
         self.reminders = Reminders()
         self._greeting = Greeting(node, self)
         self._next_call = 1

@@ -45,14 +45,16 @@ _AT_ONCE = 0.0
 class Settings:
     """What a node is told at its start.
 
-    `started` is for `info`; nothing is decided by it. `nonce` makes nonces that nobody can
-    foresee.
+    `started` is for `info`; nothing is decided by it. `accept` are trusted servers whose key
+    may be another one than the one known: the one named, else the next that they show. `nonce`
+    makes nonces that nobody can foresee.
     """
 
     name: str = "billots"
     version: str = "0"
     port: int = 0
     trusted: Sequence[Host] = ()
+    accept: Sequence[Host] = ()
     started: int = 0
     limits: Limits = field(default_factory=Limits)
     nonce: Callable[[], str] = new_nonce

@@ -9,6 +9,8 @@ from billots.host import Host
 from billots.ledger import Ledger
 from billots.node.feeds import Feeds
 
+_RETIRED_MAX = 16
+
 
 class Remembered:
     """Small named values in the store, written with the batches of rounds."""
@@ -53,13 +55,37 @@ class Remembered:
         """The key that a host showed first; never of one on this machine."""
         if host.loopback:
             return None
-        name = f"known/{host.place}"
-        kept = self._known.get(name) or self._ledger.store.meta(name)
-        return None if kept is None else kept.decode()
+        return self._kept(f"known/{host.place}").decode() or None
+
+    def _kept(self, name: str) -> bytes:
+        known = self._known.get(name)
+        return known if known is not None else self._ledger.store.meta(name) or b""
+
+    def _keep(self, name: str, value: bytes) -> None:
+        self._known[name] = value
+        self._new_known.append(name)
 
     def learn(self, host: Host, key: str) -> None:
         """Remember the key of a host that is new, elsewhere and not pinned."""
         if not host.loopback and host.key is None and self.key(host) is None:
-            name = f"known/{host.place}"
-            self._known[name] = key.encode()
-            self._new_known.append(name)
+            self._keep(f"known/{host.place}", key.encode())
+
+    def accept(self, host: Host) -> None:
+        """Let a host have another key: the one it is named with, else the next that it shows.
+
+        The one it had counts for nothing any more, but in receipts (`Electorate`). Only the
+        operator may decide that.
+        """
+        before = self.key(host)
+        if host.loopback or before == host.key:
+            return
+        self._keep(f"known/{host.place}", (host.key or "").encode())
+        if before is not None and before not in self.retired(host):
+            name = f"retired/{host.place}"
+            self._keep(
+                name, b" ".join([*self._kept(name).split(), before.encode()][-_RETIRED_MAX:])
+            )
+
+    def retired(self, host: Host) -> list[str]:
+        """Keys that a host had before."""
+        return self._kept(f"retired/{host.place}").decode().split()

@@ -410,3 +410,38 @@ def test_stopped_just_when_a_link_comes_up(tmp_path):
         )
         status, _, err = serving(tmp_path, *words)
         assert (status, "Traceback" in err) == (0, False)
+
+
+def test_show_key_is_the_key_that_it_serves_with(tmp_path):
+    status, out, err = bserver(tmp_path, "0", "test", "--show-key")
+    assert (status, err) == (0, "")
+    _, lines, _ = serving(tmp_path, "0", "test")
+    assert out.strip() in lines
+    assert bserver(tmp_path, "0", "test", "--show-key") == (0, out, "")
+
+
+def test_show_key_of_a_server_that_runs(tmp_path):
+    def ask(*_):
+        status, out, err = bserver(tmp_path, "0", "test", "--show-key")
+        assert (status, out) == (2, "")
+        assert err.splitlines()[0] == "bserver: error: store test.db is open in another process"
+
+    serving(tmp_path, "0", "test", ask=ask)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--accept-key", "localhost:1"), "--accept-key localhost:1 is not one of --trusted"),
+        (("--accept-key", "nonsense:x"), "not a host"),
+        (
+            ("--trusted", f"a:1#{'0' * 64}", "--accept-key", f"a:1#{'1' * 64}"),
+            "--trusted pins a:1 to another key",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_accepted(tmp_path, words, error):
+    status, out, err = bserver(tmp_path, "0", "test", *words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"bserver: error: {error}")
+    assert "hint: " in err

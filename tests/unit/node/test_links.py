@@ -1,5 +1,7 @@
 """Links to trusted servers, one of them played by the test."""
 
+import dataclasses
+
 import msgspec
 import pytest
 from network import (
@@ -13,9 +15,13 @@ from network import (
     STRANGER,
     Net,
     Peer,
+    alone_with,
     fields,
     forged,
+    requests,
+    row,
     sign,
+    submit,
 )
 
 from billots.feed import AdoptedRow, FeedBatch, TransferRow
@@ -28,33 +34,13 @@ FIRST = sign(MINT, ANN, "a-1 1")
 DOUBLE = sign(MINT, BOB, "a-1 1")
 
 
-def alone_with(count, *, limits=None, domain="127.0.0.1", **peer):
-    """One node, and `count` trusted servers that the test plays."""
-    hosts = [Host(domain, 8000 + number) for number in range(count)]
-    net = Net(1, trusted=[hosts], limits=limits, domain=domain)
-    return net, net[0], [Peer(net, net[0], number, **peer) for number in range(count)]
-
-
 @pytest.fixture
 def played():
     return alone_with(2)
 
 
-def row(lsn, transfer, *billots):
-    return TransferRow(lsn, transfer.id, billots)
-
-
-def requests(said, method):
-    return [message for message in said if message.get("method") == method]
-
-
 def wanted_ids(said):
     return [request["params"]["transfer_ids"] for request in requests(said, "fetch")]
-
-
-def submit(server, *transfers):
-    for transfer in transfers:
-        assert server.client(exempt=True).transfer(transfer)["result"]["accepted"]
 
 
 # How a link begins
@@ -146,6 +132,31 @@ def test_a_changed_key_counts_for_nothing_elsewhere_than_on_loopback():
         server.crash()
         server.start()  # it is remembered on disk
     assert Peer(net, server, 0, peer.key).up
+
+
+@pytest.mark.parametrize("named", [None, STRANGER.public_hex], ids=["the next", "the named one"])
+def test_an_accepted_key_takes_the_place_of_the_one_known(named):
+    net, server, (peer,) = alone_with(1, domain="s.example")
+    submit(server, sign(MINT, BOB, "a-2 1"))
+    net.run(1.1)
+    server.crash()
+    host = Host("s.example", server.node.trust.entries[0].host.port, named)
+    server.settings = dataclasses.replace(server.settings, accept=(host,))
+    server.start()
+    assert Peer(net, server, 0, STRANGER).up
+    assert server.node.trust.keys == {STRANGER.public_hex}
+    assert server.node.trust.electorate.retired == {peer.key.public_hex: host.place}
+    submit(server, sign(MINT, BOB, "a-3 1"))
+    net.run(3.1)
+    server.crash()
+    server.settings = dataclasses.replace(server.settings, accept=())
+    server.start()  # who is known now, and who was, is on disk
+    old = Peer(net, server, 0, peer.key, follow=False)
+    request = old.introduce()
+    old.reply(request, old.proof(request))
+    old.step()
+    assert not old.up
+    assert server.node.trust.electorate.retired == {peer.key.public_hex: host.place}
 
 
 def test_a_key_is_remembered_before_it_is_on_disk():
