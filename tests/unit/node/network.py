@@ -10,15 +10,16 @@ from collections import deque
 import msgspec
 
 from billots.crypto import PrivateKey, verify
-from billots.feed import FeedBatch
+from billots.feed import AdoptedRow, FeedBatch, TransferRow
 from billots.holding import Holding, Status
 from billots.host import Host
-from billots.jsonrpc import notification
+from billots.jsonrpc import encode, notification
 from billots.limits import Limits
 from billots.messages import SendTransfer
 from billots.network import Network
 from billots.node import Node, Settings
-from billots.statement import Statement
+from billots.receipt import FeedVote, Receipt, SignedVote
+from billots.statement import NULL, Statement
 from billots.store import Batch, Memory, MemoryStore
 from billots.transfer import Transfer
 
@@ -55,6 +56,47 @@ def forged(transfer):
     """The same transfer under a signature that doesn't hold."""
     wrong = f"{int(transfer.signature[0], 16) ^ 1:x}" + transfer.signature[1:]
     return msgspec.structs.replace(transfer, signature=wrong)
+
+
+# Votes and receipts, as servers sign them
+
+
+def row(lsn, transfer, *billots):
+    """A feed row that names a transfer."""
+    return TransferRow(lsn, transfer.id, billots)
+
+
+def adopted(lsn, transfer, billot):
+    """A feed row that says that a billot was adopted with this transfer."""
+    return AdoptedRow(lsn, billot, dict(transfer.billots)[billot], transfer.sender, transfer.to)
+
+
+def held(transfer, billot, status=Status.HELD):
+    """What a server has of a billot that took this transfer."""
+    return Holding(dict(transfer.billots)[billot], transfer.sender, transfer.to, status)
+
+
+def stated(key, transfer, *billots, status=Status.HELD, network=NET):
+    """A vote for rows of a transfer (all of them by default), by a statement."""
+    rows = [(b, held(transfer, b, status)) for b in billots or [b for b, _ in transfer.billots]]
+    made = Statement.make(network, key.public_hex, rows).sign(key, "5a" * 16)
+    return SignedVote(statement=made.signed())
+
+
+def claimed(key, transfer, *billots):
+    """A vote that says that it is settled, too."""
+    return stated(key, transfer, *billots, status=Status.SETTLED)
+
+
+def fed(key, feed_row, network=NET):
+    """A vote by one row of a feed batch, with others around it."""
+    around = [TransferRow(n, f"{n:064x}") for n in range(1, feed_row.lsn)]
+    batch = FeedBatch.sign(network.id, key, [*around, feed_row])
+    return SignedVote(feed=FeedVote.of(batch, len(around)))
+
+
+def receipt(transfer, *votes):
+    return Receipt(transfer, votes)
 
 
 class Wire:
@@ -212,6 +254,13 @@ class Client:
 
     def transfer(self, transfer, **more):
         return self.answer("transfer", fields(SendTransfer.of(transfer)) | more)
+
+    def settle(self, *receipts, **more):
+        return self.answer("settle", {"receipts": fields(receipts)} | more)
+
+    def says(self, billot, **more):
+        """The row of a statement on one billot."""
+        return self.ask("who_owns", {"billots": [billot]} | more)["billots"][0]
 
     def notifications(self, method):
         return [m["params"] for m in self.step() if m.get("method") == method]
@@ -417,15 +466,53 @@ class Peer:
         holdings = [(b, Holding(0, None, MINT.owner, Status.SETTLED)) for b in params["billots"]]
         return fields(Statement.make(NET, key.public_hex, holdings).sign(key, params["nonce"]))
 
-    def follow(self, **changes):
-        """Answer `info`, prove the key, answer `subscribe`; what it was asked to send since."""
+    def follow(self, *, lsn=0, yours=None, **changes):
+        """Answer `info`, prove the key, answer `subscribe`; what it was asked to send since.
+
+        `lsn` is how far its feed goes, `yours` the newest batch that it has of the server.
+        """
         request = self.introduce(**changes)
         self.reply(request, self.proof(request))
         (request,) = self.step()
         assert request["method"] == "subscribe"
-        self.reply(request, {"lsn": 0, "yours": None})
+        self.reply(request, {"lsn": lsn, "yours": None if yours is None else fields(yours)})
         self.announced = self.step()
         return request["params"]
+
+    # -- consults
+
+    def asked(self):
+        """What it was asked in consults since it was read last."""
+        said = self.step()
+        return [m for m in said if m.get("method") == "who_owns" and m["params"].get("consult")]
+
+    def statement(self, request, known=None, *, receipts=None, key=None):
+        """An answer to a consult.
+
+        `known` are what it has: by billot a transfer, a (transfer, status) or a holding alone;
+        it has nothing of the others. `receipts` are what it shows for them.
+        """
+        key, params = key or self.key, request["params"]
+        holdings, proofs = [], []
+        for billot in params["billots"]:
+            holding = Holding(0, None, NET.first_owner(billot), Status.SETTLED)
+            has, body = (known or {}).get(billot, holding), None
+            if isinstance(has, Transfer):
+                has = has, Status.HELD
+            if isinstance(has, tuple):
+                body, holding = has[0], held(has[0], billot, has[1])
+            else:
+                holding = has
+            shown = (receipts or {}).get(billot)
+            holdings.append((billot, holding))
+            proofs.append((body, NULL if shown is None else msgspec.Raw(encode(shown))))
+        made = Statement.make(NET, key.public_hex, holdings, proofs)
+        return fields(made.sign(key, params["nonce"]))
+
+    def states(self, request, known=None, **more):
+        """Answer a consult; and let the server work."""
+        self.reply(request, self.statement(request, known, **more))
+        self.server.step()
 
     def batch(self, *rows, bodies=(), key=None):
         return FeedBatch.sign(NET.id, key or self.key, rows, bodies)
@@ -438,3 +525,27 @@ class Peer:
     def conflict(self, first, second):
         self.say(notification("conflict", msgspec.json.encode({"first": first, "second": second})))
         return self.step()
+
+
+def alone_with(count, *, limits=None, domain="127.0.0.1", blank=False, **peer):
+    """One node, and `count` trusted servers that the test plays."""
+    hosts = [Host(domain, 8000 + number) for number in range(count)]
+    net = Net(1, trusted=[hosts], limits=limits, domain=domain, blank=(0,) if blank else ())
+    return net, net[0], [Peer(net, net[0], number, **peer) for number in range(count)]
+
+
+def requests(said, method):
+    """The requests of one method among what was said to a peer."""
+    return [message for message in said if message.get("method") == method]
+
+
+def error(answer):
+    """The name of the error that an answer is."""
+    return answer["error"]["data"]["error"]
+
+
+def submit(server, *transfers):
+    """Transfers that a wallet brings, each of which is taken."""
+    for transfer in transfers:
+        answer = server.client(exempt=True).transfer(transfer)
+        assert answer.get("result", {}).get("accepted"), answer
