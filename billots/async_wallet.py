@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from billots.accepting import accept_key
+from billots.audit import Audit, AuditReport
 from billots.circle import Circle
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import KeyFileError, ProtocolError
@@ -38,8 +40,10 @@ from billots.poll import Answer, Poll
 from billots.proving import find_receipt, verify_receipt
 from billots.quorum import Quorum, Tally, Verdict
 from billots.receipt import decode_receipt
+from billots.sampling import sample
 from billots.sending import Sender, check_request, send
 from billots.transfer import Transfer
+from billots.trust_check import TrustReport, trust_report
 
 DEFAULT_SERVER = "mint1.billots.org:7333"
 DEFAULT_TRUSTED = "mint1.billots.org:7333, mint2.billots.org:7334, mint3.billots.org:7335"
@@ -207,9 +211,10 @@ class AsyncWallet:
             reached = any(link.reached for link in circle.links)
             if reached:
                 circle.require_one()
+            trust = trust_report(circle, self._near, (), self.quorum)
             network = circle.network if reached else self.network
             needed = self.quorum.needed(circle.n)
-            return Overview(owner, self.keyfile, network, answers, needed, circle.n)
+            return Overview(owner, self.keyfile, network, answers, needed, circle.n, trust)
 
     async def receipt(self, billot: str) -> ReceiptFound | str:
         """The receipt of a billot that moved: signed votes of a quorum, with the transfer.
@@ -249,6 +254,50 @@ class AsyncWallet:
             network=self.network,
             timeout_s=self.timeout_s,
         )
+
+    async def audit(
+        self,
+        billots: str | Iterable[str] | None = None,
+        count: int = 64,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> AuditReport:
+        """Ask all trusted servers twice about these billots, else about `count` at random.
+
+        Every vote, transfer and receipt is held against the others and those that are kept.
+        `on_progress` is called with how many questions are answered, of how many. Raises
+        InputError, Unreachable, WrongNetwork, JournalError.
+        """
+        words = billots.replace(",", " ").split() if isinstance(billots, str) else billots
+        asked = list(dict.fromkeys(words or ()))
+        for billot in asked:
+            split_billot_id(billot)
+        store = KeptReceipts(self._data_dir)
+        async with (
+            self._circle(self.trusted, self.quorum) as circle,
+            self._circle(self.trusted, self.quorum) as again,
+        ):
+            if not asked:
+                await asyncio.gather(*(circle.greet(link) for link in circle.links))
+                circle.require_one()
+                owner = (await self._keeper()).owner
+                own = {*store.summary(circle.network.id)} if owner is not None else set[str]()
+                own |= {*islice(circle.network.allocated_to(owner or ""), count)}
+                asked = await sample(circle, sorted(own), count)
+            return await Audit((circle, again), store).run(asked, on_progress)
+
+    async def check_trust(self, other: str | None = None) -> TrustReport:
+        """What `trusted` is good for, alone and beside `other` and the servers' own lists.
+
+        Raises HostError, WrongNetwork, JournalError; a server that can't be reached is none.
+        """
+        others = parse_hosts(other) if other is not None else []
+        mine = {host.place for host in self.trusted}
+        hosts = [*self.trusted, *(host for host in others if host.place not in mine)]
+        async with self._circle(hosts, Quorum()) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            if any(link.reached for link in circle.links):
+                circle.require_one()
+            return trust_report(circle, self.trusted, others, self.quorum)
 
     async def _keeper(self) -> Keeper:
         try:

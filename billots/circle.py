@@ -72,7 +72,7 @@ class Circle:
     @property
     def n(self) -> int:
         """How many servers the list names; entries that turned out to have one key are one."""
-        keys = [link.key or self._expected_key(link) for link in self.links]
+        keys = [self.key(link) for link in self.links]
         return len({key for key in keys if key}) + keys.count(None)
 
     def electorate(self) -> Electorate:
@@ -80,7 +80,7 @@ class Circle:
         entries: dict[str, str] = {}
         retired: dict[str, str] = {}
         for link in self.links:
-            key = link.key or self._expected_key(link)
+            key = self.key(link)
             place = link.host.place
             if key is not None:
                 place = entries.setdefault(key, place)
@@ -88,9 +88,10 @@ class Circle:
                 retired.setdefault(old, place)
         return Electorate(self.n, entries, retired)
 
-    def _expected_key(self, link: Link) -> str | None:
-        if self._network is None:
-            return link.host.key
+    def key(self, link: Link) -> str | None:
+        """The key that a server signed with, else the one that it is known by."""
+        if link.key is not None or self._network is None:
+            return link.key or link.host.key
         return self._known.key(link.host, self._network.id)
 
     @property

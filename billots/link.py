@@ -51,7 +51,8 @@ class Link:
     """A server that is connected to when it is first needed.
 
     `key` is set once a statement signed with it answered a question of ours, and it stands
-    well with what is known of the host; `network_id` is what the server says that it serves.
+    well with what is known of the host; `network_id` is what the server says that it serves,
+    `trusted` whom it says that it trusts, and `lsn` how far its feed is: none of it is signed.
     """
 
     def __init__(self, host: Host, known: KnownServers, timeout_s: float) -> None:
@@ -59,6 +60,8 @@ class Link:
         self.timeout_s = timeout_s
         self.key: str | None = None
         self.network_id: str | None = None
+        self.trusted: list[str] | None = None
+        self.lsn = 0
         self.problem: Problem | None = None
         self.error: BillotsError | None = None
         self._known = known
@@ -80,6 +83,7 @@ class Link:
                 if info.protocol != PROTOCOL:
                     raise ProtocolError(f"{self.host.place} speaks another protocol")
                 self.network_id = info.network.id
+                self.trusted, self.lsn = info.trusted, info.lsn
             return self.network_id
 
     async def call(self, method: str, params: Struct | None, result: type[Result]) -> Result:

@@ -13,6 +13,7 @@ from billots.quorum import Tally, Verdict
 from billots.receipt import Receipt
 from billots.statement import Statement
 from billots.transfer import Transfer
+from billots.trust_check import TrustReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class Listing:
 class Overview:
     """Who and where one is: `owner` and `network` are ``None`` if they can't be told.
 
-    `needed` of `n` servers make a quorum.
+    `needed` of `n` servers make a quorum; `trust` is how the list overlaps with its servers'.
     """
 
     owner: str | None
@@ -187,3 +188,4 @@ class Overview:
     answers: tuple[Answer, ...]
     needed: int
     n: int
+    trust: TrustReport | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
+from billots.audit import AuditReport
 from billots.host import Host
 from billots.outcomes import (
     KeyAccepted,
@@ -20,6 +21,7 @@ from billots.outcomes import (
 )
 from billots.poll import Answer
 from billots.transfer import Transfer
+from billots.trust_check import TrustReport
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet", "Wallet"]
 
@@ -80,6 +82,19 @@ class Wallet:
     def accept_key(self, host: Host | str) -> KeyAccepted:
         """See `AsyncWallet.accept_key`."""
         return _run(self.awaitable.accept_key(host))
+
+    def audit(
+        self,
+        billots: str | Iterable[str] | None = None,
+        count: int = 64,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> AuditReport:
+        """See `AsyncWallet.audit`."""
+        return _run(self.awaitable.audit(billots, count, on_progress))
+
+    def check_trust(self, other: str | None = None) -> TrustReport:
+        """See `AsyncWallet.check_trust`."""
+        return _run(self.awaitable.check_trust(other))
 
     def overview(self) -> Overview:
         """See `AsyncWallet.overview`."""

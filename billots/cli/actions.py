@@ -139,6 +139,10 @@ def overview(settings: Settings) -> int:
         document(documents.overview_fields(seen))
     else:
         _show_overview(seen)
+    if seen.trust is not None:
+        from billots.cli.audits import warn_overlaps
+
+        warn_overlaps(seen.trust)
     if reached:
         return OK
     return fail(

@@ -54,6 +54,9 @@ Examples:
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
+  bwallet --audit --count 200
+  bwallet --audit a-1,b-7
+  bwallet --check-trust d.org:7333, e.org:7334, f.org:7335
 
 \b
 Every setting can also come from the environment: BWALLET_SERVER,
@@ -130,6 +133,20 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="HOST",
     help="Take a server's new key; with HOST#KEY, that one alone.",
 )
+@_action(
+    "--audit",
+    is_flag=False,
+    flag_value="",
+    metavar="[IDS]",
+    help="Hold the trusted servers' answers against each other, for these billots or any.",
+)
+@_action(
+    "--check-trust",
+    is_flag=False,
+    flag_value="",
+    metavar="[HOSTS]",
+    help="How many liars your list survives, alone and beside another and the servers' own.",
+)
 @click.option(
     "--server",
     metavar="HOST",
@@ -162,6 +179,14 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
 @click.option(
+    "--count",
+    type=click.IntRange(1, 4096),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="How many billots --audit asks about, if it isn't told which.",
+)
+@click.option(
     "--network",
     metavar="FILE",
     help="A network file, or main or test.  [default: what the servers state]",
@@ -188,7 +213,10 @@ def bwallet(
     receipt: str | None,
     verify_receipt: str | None,
     accept_key: str | None,
+    audit: str | None,
+    check_trust: str | None,
     output: str | None,
+    count: int,
     **settings: object,
 ) -> int:
     """Billots: digital cash. Keys, what they own, who owns what, and sending it on.
@@ -206,6 +234,8 @@ def bwallet(
         "--receipt": ("papers", "receipt", _if(receipt, output)),
         "--verify-receipt": ("papers", "verify_receipt", _if(verify_receipt)),
         "--accept-key": ("papers", "accept_key", _if(accept_key)),
+        "--audit": ("audits", "audit", _if(audit, count)),
+        "--check-trust": ("audits", "check_trust", _if(check_trust)),
     }
     named = [action for action, (*_, words) in wanted.items() if words is not None]
     if len(named) > 1:

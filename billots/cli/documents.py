@@ -10,6 +10,8 @@ from billots.network import format_mils
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from billots.audit import AuditReport, Contradiction
+    from billots.network import Network
     from billots.outcomes import (
         KeyAccepted,
         Listing,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
         Sent,
     )
     from billots.poll import Answer
+    from billots.trust_check import TrustReport
+    from billots.trust_lists import TrustList
 
 
 def error_fields(error: BillotsError) -> dict[str, Any]:
@@ -161,3 +165,65 @@ def key_fields(told: KeyAccepted) -> dict[str, Any]:
         "key": told.new,
         "remembered": told.remembered,
     }
+
+
+def audit_fields(report: AuditReport) -> dict[str, Any]:
+    """What an audit found; contradictions come with both votes, as they were signed."""
+    import msgspec
+
+    from billots.audit import as_proof
+
+    return {
+        "network": {"name": report.network.name, "id": report.network.id},
+        "clean": report.clean,
+        "billots": list(report.billots),
+        "undecided": list(report.undecided),
+        "servers": [
+            {
+                "server": server.host.place,
+                "key": server.key,
+                "problem": server.problem.value if server.problem is not None else None,
+                "agreeing": server.agreeing,
+                "behind": server.behind,
+                "disagreeing": server.disagreeing,
+                "false_proofs": server.false_proofs,
+                "contradictions": [
+                    msgspec.to_builtins(as_proof(found, report.network, server.host.place))
+                    for found in server.contradictions
+                ],
+            }
+            for server in report.servers
+        ],
+    }
+
+
+def proof_text(found: Contradiction, network: Network, place: str) -> bytes:
+    """A contradiction as a file for others."""
+    import msgspec
+
+    from billots.audit import as_proof
+
+    return msgspec.json.format(msgspec.json.encode(as_proof(found, network, place))) + b"\n"
+
+
+def trust_fields(report: TrustReport) -> dict[str, Any]:
+    """How lists overlap; `liars` is null where even honest servers don't prevent it."""
+    return {
+        **_list_fields(report.yours),
+        "liars": report.yours.liars,
+        "down": report.yours.down,
+        "pairs": [
+            {
+                "first": _list_fields(pair.first),
+                "second": _list_fields(pair.second),
+                "shared": pair.shared,
+                "liars": pair.liars,
+            }
+            for pair in report.pairs
+        ],
+        "answers": [_answer_fields(answer) for answer in report.answers],
+    }
+
+
+def _list_fields(trust: TrustList) -> dict[str, Any]:
+    return {"names": list(trust.names), "n": trust.n, "needed": trust.needed}

@@ -43,12 +43,22 @@ def answers_live(hosts: Sequence[Host]) -> Iterator[Callable[[Answer], None]]:
 
 
 @contextmanager
-def progress_live(billots_min: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar for lists of at least `billots_min` billots; shorter ones are there at once."""
+def progress_live(least: int, what: str = "counting votes") -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of at least `least` steps; shorter work is done at once."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("counting votes", visible=False)
+        task = progress.add_task(what, visible=False)
 
         def on_progress(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=total >= billots_min)
+            progress.update(task, completed=done, total=total, visible=total >= least)
 
         yield on_progress
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on the terminal's stdout."""
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if 2 <= number <= 5 else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)

@@ -36,7 +36,7 @@ def receipt(settings: Settings, billot: str, output: str | None) -> int:
             line(content.decode())
         return OK
     path = Path(output if output is not None else f"receipt-{billot}.json")
-    _write(path, content + b"\n")
+    write_new(path, content + b"\n")
     if settings.json:
         document(documents.receipt_fields(found, path))
     else:
@@ -128,7 +128,8 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that isn't there yet; raises InputError, and leaves no part of it behind."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError as error:

@@ -624,6 +624,119 @@ def test_ctrl_c_in_a_transfer_says_that_it_is_kept(terminal):
     scenario(play())
 
 
+# -- audits and lists --------------------------------------------------------------------------
+
+
+def test_an_audit_and_a_liar_caught_with_both_votes(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two, FakeServer() as three:
+            servers = (one, two, three)
+            for server in servers:
+                server.own("a-5", 1, MINT.owner, USER2.owner)
+            trusted = ("--trusted", ",".join(str(server.host) for server in servers))
+            out, err, status = await terminal.type("--audit", "a-5,", "b-1", *trusted)
+            lines = out.splitlines()
+            assert lines[0] == "Audit: 2 billots, 3 of 3 servers answer, all agree"
+            assert lines[1].split() == [
+                *("server", "key", "agreeing", "behind", "disagreeing", "contradicting"),
+            ]
+            assert lines[2].split() == [
+                *(str(one.host), f"{one.key.public_hex[:16]}…", "2", "0", "0", "0"),
+            ]
+            assert (len(lines), err, status) == (5, "", 0)
+            out, err, status = await terminal.type("--audit", *trusted, "--count", "8")
+            assert out.startswith("Audit: 8 billots, 3 of 3 servers answer, all agree\n")
+
+            def lie(params, said):
+                if len(two.asked("who_owns")) % 2:
+                    two.own("a-5", 1, MINT.owner, USER3.owner)
+                else:
+                    two.own("a-5", 1, MINT.owner, USER2.owner)
+                return two.on_who_owns(params)
+
+            two.behaviour["who_owns"] = lie
+            out, err, status = await terminal.type("--audit", "a-5", *trusted)
+            head = "Audit: 1 billots, 3 of 3 servers answer"
+            assert out.splitlines()[0] == f"{head}, {two.host} contradicted itself"
+            assert f"{two.host} signed two owners of a-5 at seq 1" in out
+            assert (err, status) == ("", 1)
+            (path,) = terminal.directory.glob("contradiction-*.json")
+            assert path.name == f"contradiction-{two.key.public_hex[:16]}-a-5-1.json"
+            proof = json.loads(path.read_text())
+            named = {vote["statement"]["billots"][0]["owner"] for vote in proof["votes"]}
+            assert named == {USER2.owner, USER3.owner}
+            document, err, status = await terminal.type("--audit", "a-5", *trusted, "--json")
+            fields = json.loads(document)
+            assert (fields["clean"], status) == (False, 1)
+            (found,) = fields["servers"][1]["contradictions"]
+            assert (found["server"], found["seq"]) == (two.key.public_hex, 1)
+            _, err, status = await terminal.type("--audit", "a-5", *trusted)
+            assert f"{path.name} is already there and is never overwritten" in err
+        out, err, status = await terminal.type("--audit", "a-5", *trusted)
+        assert (out, status) == ("", 3)
+
+    scenario(play())
+
+
+def test_on_a_terminal_an_audit_is_a_table_and_shows_how_far_it_is(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two:
+            words = ("--audit", "--trusted", f"{one.host},{two.host}")
+            shown, status = await on_a_terminal(terminal, *words)
+            assert status == 0
+            assert "asking the servers" in shown
+            assert "Audit: 64 billots, 2 of 2 servers answer, all agree\r\n" in shown
+            assert f"{one.host}" in shown
+
+    scenario(play())
+
+
+def test_check_trust_says_what_a_list_is_good_for(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two, FakeServer() as three:
+            servers = (one, two, three)
+            hosts = [str(server.host) for server in servers]
+            for server in servers:
+                server.trusted = hosts
+            trusted = ("--trusted", ",".join(hosts))
+            out, err, status = await terminal.type("--check-trust", *trusted)
+            assert out.splitlines() == [
+                "Trust: 3 servers, quorum 2: survives 1 server down, but no liar",
+                "liars that two payees survive (-: one billot can pay both, without any):",
+                f"  0  yourself, {hosts[0]}, {hosts[1]}, {hosts[2]}: 2 of 3",
+            ]
+            assert (err, status) == ("", 0)
+            other = ("--check-trust", f"{hosts[2]},", "x.example.org:1,", "y.example.org:2")
+            out, err, status = await terminal.type(*other, *trusted, "--timeout", "2")
+            assert "  -  yourself, " in out
+            assert " + the other: 1 in common" in out
+            assert "  x.example.org:1 " in out
+            assert err == (
+                f"bwallet: warning: the lists of yourself, {hosts[0]}, {hosts[1]}, {hosts[2]}, "
+                "and of the other, share 1 server: one billot can pay two, without any liar\n"
+                "hint: trust more of the servers that others trust\n"
+            )
+            assert status == 1
+            document, _, status = await terminal.type("--check-trust", *trusted, "--json")
+            fields = json.loads(document)
+            assert (fields["n"], fields["needed"], fields["liars"], status) == (3, 2, 0, 0)
+            assert fields["pairs"][0]["liars"] == 0
+            words = ("--check-trust", *trusted, "--quorum", "1")
+            _, err, status = await terminal.type(*words)
+            assert "a quorum of 1 of 3 is too small for yourself" in err
+            assert status == 1
+            three.trusted = []
+            _, err, status = await terminal.type(*trusted)
+            assert "one billot can pay two, without any liar" in err
+            assert status == 0
+        out, err, status = await terminal.type("--check-trust", *trusted)
+        assert out.startswith("Trust: 3 servers, quorum 2: survives 1 server down, but no liar\n")
+        assert err.startswith("bwallet: error: no server could be reached\nhint: --trusted")
+        assert status == 3
+
+    scenario(play())
+
+
 # -- what is wrong -----------------------------------------------------------------------------
 
 UNREACHABLE = (
@@ -682,6 +795,9 @@ WRONG = {
     "no key": (("--list", *NOBODY), "no key file key"),
     "output of nothing": (("--hash", "--output", "x"), "--output goes with --receipt"),
     "bad id of a receipt": (("--receipt", "../a-1"), "not a billot id: ../a-1"),
+    "bad ids of an audit": (("--audit", "a-1,b-0", *NOBODY), "not a billot id: b-0"),
+    "no count": (("--audit", "--count", "0"), "invalid value for '--count': 0 is not in the range"),
+    "bad other list": (("--check-trust", "h:p", *NOBODY), "not a host: h:p"),
     "bad host of a key": (("--accept-key", "h:p"), "not a host: h:p"),
 }
 

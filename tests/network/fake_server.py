@@ -19,6 +19,8 @@ from billots.host import Host
 from billots.jsonrpc import CODES, answer, decode_params, decode_request, encode, error_answer
 from billots.messages import (
     Accepted,
+    Change,
+    ChangeList,
     Info,
     ListBillots,
     Listed,
@@ -58,6 +60,7 @@ class FakeServer:
         """(billot, seq, to): the transfer that a question with proofs is answered with."""
         self.receipts = {}
         """billot: the receipt, as JSON, that such an answer carries."""
+        self.trusted = []
         self.gate = None
         """An event that answers wait for."""
         self.requests = []
@@ -138,7 +141,7 @@ class FakeServer:
 
     def on_info(self, _params):
         name = NetworkName(self.network.name, self.network.id)
-        return Info("billots", "1", 1, name, self.key.public_hex, 0, 0, [], {}, {})
+        return Info("billots", "1", 1, name, self.key.public_hex, 0, 9, self.trusted, {}, {})
 
     def on_who_owns(self, params):
         return self.statement(params.billots, params.nonce, proof=params.proof)
@@ -152,7 +155,7 @@ class FakeServer:
     def proof(self, billot, holding):
         receipt = self.receipts.get(billot)
         transfer = self.proofs.get((billot, holding.seq, holding.owner))
-        return transfer, None if receipt is None else msgspec.Raw(receipt)
+        return transfer, msgspec.Raw(b"null" if receipt is None else receipt)
 
     def on_settle(self, params):
         rows = [row for receipt in params.receipts for row in receipt.transfer.billots]
@@ -174,6 +177,11 @@ class FakeServer:
             self.own(billot, seq, transfer.sender, transfer.to)
         ids = [billot for billot, _ in transfer.billots]
         return Accepted(True, transfer.id, self.statement(ids, params.nonce))
+
+    def on_changes(self, params):
+        transfers = {transfer.id: transfer for transfer in self.proofs.values()}
+        changes = [Change(lsn + 1, t) for lsn, t in enumerate(transfers.values())]
+        return ChangeList(changes[: params.limit], len(changes))
 
     def on_list(self, params: ListBillots):
         moved = sorted(

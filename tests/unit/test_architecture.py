@@ -23,7 +23,7 @@ ORDER = {
     "values": (
         "errors version limits network framing host hosts crypto merkle holding notifications"
     ),
-    "what is signed and said": "quorum transfer statement feed receipt messages jsonrpc",
+    "what is signed and said": "quorum trust_lists transfer statement feed receipt messages jsonrpc",
     "stores": (
         "store.interface store.records store.plan store.keyvalue store.memory store.folder "
         "store.leveldb store"
@@ -41,12 +41,12 @@ ORDER = {
     "the wire": "connection",
     "server": "wire switchboard dialing engine listening life lives server",
     "wallet": (
-        "link circle poll evidence outcomes refusals listing keeping presenting sending proving "
-        "accepting async_wallet wallet"
+        "link circle poll evidence trust_check outcomes refusals listing keeping presenting sending "
+        "proving accepting audit sampling async_wallet wallet"
     ),
     "commands": (
-        "cli cli.program cli.printing cli.options cli.live cli.documents cli.actions cli.papers "
-        "cli.bserver cli.bwallet cli.start"
+        "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
+        "cli.actions cli.bserver cli.bwallet cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -69,7 +69,7 @@ CONFINED = {
     "plyvel_next": {"billots.store.leveldb"},
     "random": {"billots.dialing"},  # spreads dials, decides nothing
     "rich": {"billots.cli.live"},
-    "secrets": {"billots.statement", "billots.user_data"},
+    "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
     "selectors": {"mock"},
     "signal": {"commands", "mock"},
     "socket": {"server", "mock"},

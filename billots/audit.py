@@ -1,0 +1,305 @@
+"""Catching servers that lie: signed votes held against each other (DESIGN, section 5, rule 8).
+
+Each server is asked twice, on connections of their own, so that one with two faces has to sign
+both. Two votes of one key at one (id, seq) for different owners prove a lie if neither says
+`settled` or both do; if one does, the server owes a receipt, or max(2, f+1) claims, for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec import Raw
+
+from billots.circle import Circle
+from billots.crypto import verify
+from billots.errors import BillotIdError, BillotsError, InputError, JournalError, WrongNetwork
+from billots.holding import SILENT, Holding, Status, Vote
+from billots.host import Host
+from billots.kept_receipts import KeptReceipts
+from billots.known_servers import key_changed
+from billots.link import Link, OtherNetwork, Problem
+from billots.network import Network
+from billots.poll import batched
+from billots.quorum import Verdict, count
+from billots.receipt import Electorate, Receipt, SignedVote, checks, decode_receipt, judge
+from billots.statement import PROOF_ROWS_MAX, SignedStatement, Statement, StatementRow
+from billots.transfer import Transfer
+
+BEHIND_AGAIN_S = 0.3
+"""How long servers have to agree, before what still differs is told."""
+
+Progress = Callable[[int, int], None]
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two votes that one server signed at one (id, seq), for different owners.
+
+    `unproven`: one of them says settled, which is no lie with a receipt; it gave none.
+    """
+
+    server: str
+    billot: str
+    seq: int
+    first: SignedVote
+    second: SignedVote
+    unproven: bool
+
+
+@dataclass(slots=True)
+class Audited:
+    """How one server of the list did: billots by what it said of them, and what is wrong."""
+
+    host: Host
+    key: str | None = None
+    problem: Problem | None = None
+    agreeing: int = 0
+    behind: int = 0
+    disagreeing: list[str] = field(default_factory=list)
+    false_proofs: list[str] = field(default_factory=list)
+    contradictions: list[Contradiction] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing speaks against it; to be down or behind doesn't."""
+        wrong = self.disagreeing or self.false_proofs or self.contradictions
+        return not wrong and self.problem is not Problem.CHANGED_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What came of asking all servers about some billots.
+
+    `undecided` are billots that no quorum names the owner of.
+    """
+
+    network: Network
+    billots: tuple[str, ...]
+    servers: tuple[Audited, ...]
+    undecided: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nobody contradicts, disagrees, or shows false proofs or another key."""
+        return all(server.clean for server in self.servers)
+
+
+@dataclass(slots=True)
+class _Said:
+    """One vote of a server: how it was signed, whether as settled, and its receipts."""
+
+    vote: SignedVote
+    settled: bool
+    receipts: list[Receipt] = field(default_factory=list)
+
+
+class Audit:
+    """Questions to two faces of each server, and what their answers come to."""
+
+    def __init__(self, faces: Sequence[Circle], kept: KeptReceipts) -> None:
+        self._faces = faces
+        self._circle = faces[0]
+        self._kept = kept
+        self._votes: dict[str, dict[Place, dict[Vote, _Said]]] = {}
+        self._newest: dict[str, dict[str, Holding]] = {}
+        self._false: dict[str, set[str]] = {}
+        self._keys: dict[str, str] = {}
+
+    async def run(self, billots: Sequence[str], on_progress: Progress | None = None) -> AuditReport:
+        """Ask all about these billots; raises Unreachable, WrongNetwork, JournalError."""
+        links = [link for face in self._faces for link in face.links]
+        chunks = list(batched(billots, PROOF_ROWS_MAX))
+        done, total = 0, len(links) * len(chunks)
+
+        async def ask(face: Circle, link: Link) -> None:
+            nonlocal done
+            for chunk in chunks:
+                await self._ask(face, link, chunk)
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, total)
+
+        await asyncio.gather(*(ask(face, link) for face in self._faces for link in face.links))
+        self._circle.require_one()
+        self._hear_kept(billots)
+        differing = [billot for billot in billots if len(set(self._said_of(billot))) > 1]
+        if differing:
+            await asyncio.sleep(BEHIND_AGAIN_S)
+            again = list(batched(differing, PROOF_ROWS_MAX))
+            for link in self._circle.links:
+                for chunk in again:
+                    await self._ask(self._circle, link, chunk)
+        await self._ask_for_proofs()
+        return self._report(billots)
+
+    async def _ask(self, face: Circle, link: Link, billots: Sequence[str]) -> None:
+        if link.problem is not None:
+            return
+        try:
+            network_id = await face.open(link)
+            for billot in billots:
+                face.network.check(billot)
+            self._hear(link, await link.statement(network_id, billots, proof=True))
+        except OtherNetwork as error:
+            link.fail(error)
+        except (WrongNetwork, JournalError, BillotIdError):
+            raise
+        except BillotsError as error:
+            link.fail(error)
+
+    def _hear(self, link: Link, statement: Statement) -> None:
+        signed = statement.signed()
+        assert signed is not None, "a statement that was judged is signed"
+        key, vote = statement.server, SignedVote(statement=signed)
+        if self._keys.setdefault(link.host.place, key) != key:
+            raise key_changed(link.host)  # one face has another key than the other
+        for row in statement.billots:
+            before = self._newest.setdefault(key, {}).get(row.id)
+            if before is None or before.status is Status.UNKNOWN or row.seq >= before.seq:
+                self._newest[key][row.id] = row.holding
+            if row.status in SILENT or row.owner is None:
+                continue
+            said = self._note(key, (row.id, row.seq), row.holding.vote, vote, row.status)
+            self._look_at_proofs(key, row, said)
+
+    def _note(
+        self, key: str, place: Place, vote: Vote, signed: SignedVote, status: Status | None
+    ) -> _Said:
+        """One more vote; that it is settled weighs more, for then it must agree with others."""
+        votes = self._votes.setdefault(key, {}).setdefault(place, {})
+        settled = status is Status.SETTLED
+        if vote not in votes or (settled and not votes[vote].settled):
+            receipts = votes[vote].receipts if vote in votes else []
+            votes[vote] = _Said(signed, settled, receipts)
+        return votes[vote]
+
+    def _look_at_proofs(self, key: str, row: StatementRow, said: _Said) -> None:
+        if isinstance(row.transfer, Transfer) and not self._is_of(row.transfer, row):
+            self._false.setdefault(key, set()).add(row.id)
+        if not isinstance(row.receipt, Raw) or bytes(row.receipt) == b"null":
+            return
+        try:
+            receipt = decode_receipt(row.receipt)
+            receipt.check(self._circle.network)
+            held = [verify(*check) for check in checks(receipt)]
+        except InputError:
+            self._false.setdefault(key, set()).add(row.id)
+            return
+        if not all(held) or not self._is_of(receipt.transfer, row):
+            self._false.setdefault(key, set()).add(row.id)
+            return
+        said.receipts.append(receipt)
+        self._hear_receipt(receipt)
+
+    def _is_of(self, transfer: Transfer, row: StatementRow) -> bool:
+        """Whether a transfer is the one that a row is about."""
+        if (transfer.sender, transfer.to) != (row.sender, row.owner):
+            return False
+        ours = transfer.network == self._circle.network.id
+        return ours and (row.id, row.seq) in transfer.billots and transfer.verify()
+
+    def _hear_kept(self, billots: Sequence[str]) -> None:
+        for kept in self._kept.find(self._circle.network.id, billots).values():
+            held = [verify(*check) for check in checks(kept.receipt)]
+            if all(held):
+                self._hear_receipt(kept.receipt)
+
+    def _hear_receipt(self, receipt: Receipt) -> None:
+        """Votes in a receipt whose signatures all hold."""
+        vote = Vote(receipt.transfer.sender, receipt.transfer.to)
+        for signed in receipt.votes:
+            for word in Receipt(receipt.transfer, (signed,)).words():
+                for row in word.rows:
+                    status = Status.SETTLED if row in word.claims else None
+                    self._note(word.server, row, vote, signed, status)
+
+    def _said_of(self, billot: str) -> Iterator[tuple[int, Vote]]:
+        for holdings in self._newest.values():
+            if billot in holdings:
+                yield holdings[billot].seq, holdings[billot].vote
+
+    async def _ask_for_proofs(self) -> None:
+        """Alone, so that there is room: servers that say settled against another vote of theirs."""
+        for link in self._circle.links:
+            key = self._keys.get(link.host.place, "")
+            owing = {c.billot for c in self._contradictions(key) if c.unproven}
+            for billot in sorted(owing):
+                await self._ask(self._circle, link, [billot])
+
+    def _contradictions(self, key: str) -> Iterator[Contradiction]:
+        electorate = self._circle.electorate()
+        for (billot, seq), votes in self._votes.get(key, {}).items():
+            (first, *others) = votes.values()
+            for other in others:
+                settled = [said for said in (first, other) if said.settled]
+                proven = len(settled) == 1 and _is_proven(settled[0], (billot, seq), electorate)
+                if not proven:
+                    unproven = len(settled) == 1
+                    yield Contradiction(key, billot, seq, first.vote, other.vote, unproven)
+
+    def _report(self, billots: Sequence[str]) -> AuditReport:
+        circle = self._circle
+        servers = [
+            Audited(
+                link.host,
+                self._keys.get(link.host.place),
+                next((face.problem for face in faces if face.problem is not None), None),
+            )
+            for link, *faces in zip(circle.links, *(f.links for f in self._faces), strict=True)
+        ]
+        undecided: list[str] = []
+        listed = {server.key for server in servers}
+        for billot in billots:
+            votes = {
+                key: holdings[billot]
+                for key, holdings in self._newest.items()
+                if billot in holdings and key in listed
+            }
+            tally = count(votes, circle.n, circle.quorum)
+            if tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
+                undecided.append(billot)
+            for server in servers:
+                if server.key in votes and tally.holding is not None:
+                    _grade(server, billot, votes[server.key], tally.holding)
+        for server in servers:
+            server.false_proofs = sorted(self._false.get(server.key or "", ()))
+            server.contradictions = list(self._contradictions(server.key or ""))
+        return AuditReport(circle.network, tuple(billots), tuple(servers), tuple(undecided))
+
+
+def _grade(server: Audited, billot: str, holding: Holding, most: Holding) -> None:
+    if (holding.seq, holding.vote) == (most.seq, most.vote):
+        server.agreeing += 1
+    elif holding.status is Status.UNKNOWN or holding.seq < most.seq:
+        server.behind += 1
+    elif holding.seq == most.seq + 1 and holding.sender == most.owner:
+        server.agreeing += 1  # it has heard more: what it stands on is what most say
+    else:
+        server.disagreeing.append(billot)
+
+
+def _is_proven(said: _Said, row: Place, electorate: Electorate) -> bool:
+    """Whether a server showed that what it calls settled is; its own claim doesn't count."""
+    key = said.vote.statement.server if isinstance(said.vote.statement, SignedStatement) else None
+    judge_of = Electorate(electorate.n, electorate.entries, electorate.retired, own=key)
+    return any(
+        row in judge(receipt, judge_of, [True] * len(checks(receipt))) for receipt in said.receipts
+    )
+
+
+def as_proof(contradiction: Contradiction, network: Network, place: str) -> dict[str, object]:
+    """A contradiction as something to show to others: both votes, each as it was signed."""
+    return {
+        "what": "two votes of one server for different owners",
+        "network": network.id,
+        "server": contradiction.server,
+        "host": place,
+        "billot": contradiction.billot,
+        "seq": contradiction.seq,
+        "unproven": contradiction.unproven,
+        "votes": [contradiction.first, contradiction.second],
+    }
