@@ -14,7 +14,7 @@ from billots.holding import SILENT, Status, Vote
 from billots.ledger import Outcome
 from billots.limits import Limits
 from billots.node.consults import CONTESTED, OWN, Consults, Finished
-from billots.node.memory import Phase, Word
+from billots.node.memory import Word
 from billots.node.taking import Taking
 from billots.node.verdicts import WAITING, rows_among
 from billots.node.work import Relayed
@@ -144,7 +144,7 @@ class Consulting:
         """A billot has another holding: what trusted servers took next, or instead of it."""
         if billot in self.taking.regained and self._ledger.status(billot) is Status.SETTLED:
             self.taking.regained.discard(billot)
-        if self._memory.phase is Phase.BLANK or billot in self._memory.unread:
+        if not self._memory.is_free and self._ledger.present(billot).seq:
             self.known.append(billot)
         if billot in self._memory.unread:
             self._speak(billot, self._word(billot), now)

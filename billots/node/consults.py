@@ -24,6 +24,9 @@ _BURST_S = 4.0
 _STRANGERS_AGAIN_S = 10.0
 _STRANGERS_MAX = 8192
 _DUE_MAX = 1024
+_TRY_AGAIN_S = 0.1
+_TRIES_MAX = 5
+"""How often a question of a wallet's is tried while nobody can be asked."""
 
 Said = dict[str, Holding | None]
 """What each server that was asked says now, by key; None: nothing."""
@@ -35,6 +38,7 @@ class Want(Struct):
     at: float
     cause: str
     pause_s: float
+    tries: int = 0
 
 
 class Asked(Struct):
@@ -158,8 +162,6 @@ class Consults:
             paid = want.cause == WALLETS or self._budget.take(want.cause, now, per_s)
             if not paid or len(self._asked) >= limits.consults_asked_max or not reachable:
                 self._later(billot, want, now)
-                if not reachable and want.cause == WALLETS:
-                    self._finished.append(Finished(billot, {}, want.pause_s))
                 continue
             del self._wants[billot]
             self._asked[billot] = Asked(now + ANSWER_S, want.pause_s, set(reachable))
@@ -167,8 +169,17 @@ class Consults:
         return found
 
     def _later(self, billot: str, want: Want, now: float) -> None:
-        want.at = now + want.pause_s
-        want.pause_s = min(2 * want.pause_s, self._limits.consult_again_s_max)
+        """Nobody can be asked now, or there is too much of it."""
+        if want.cause == WALLETS:  # it waits, but not for long
+            if want.tries == _TRIES_MAX:
+                del self._wants[billot]
+                self._finished.append(Finished(billot, {}, want.pause_s))
+                return
+            want.tries += 1
+            want.at = now + _TRY_AGAIN_S
+        else:
+            want.at = now + want.pause_s
+            want.pause_s = min(2 * want.pause_s, self._limits.consult_again_s_max)
         heappush(self._queue, (want.at, next(self._numbers), billot))
 
     def again(self, billot: str, cause: str, now: float, pause_s: float) -> None:
