@@ -22,6 +22,8 @@ from billots.store import Batch, MemoryStore, Store, open_store, set_aside
 log = logging.getLogger("billots.server")
 
 _SET_ASIDE = (StoreDamaged, StoreOutdated)
+_PATIENCE_S = 0.5
+"""How long those who read slowly keep a server from opening its store again."""
 _ASIDE_MAX = 4
 """A disk that damages one store after the other isn't trusted with yet another."""
 
@@ -75,7 +77,7 @@ class Lives:
             raise error
         if self.life.engine.commits:
             self._tries = 0
-        await self.life.end(0)
+        await self.life.end(_PATIENCE_S)
         self.close()
         while True:
             self._tries += 1
@@ -129,7 +131,7 @@ class Lives:
 
     def _life_over(self, store: Store) -> Life:
         try:
-            return Life(Node(self._network, store, _server_key(store), self._settings))
+            return Life(Node(self._network, store, server_key(store), self._settings))
         except BaseException:
             store.close()
             raise
@@ -154,7 +156,7 @@ class Lives:
         )
 
 
-def _server_key(store: Store) -> PrivateKey:
+def server_key(store: Store) -> PrivateKey:
     """The key in the store; a store without one gets it before anything is said."""
     seed = store.meta("key")
     if seed is None:
