@@ -43,8 +43,23 @@ class Record:
         self.claims = {}
         self.written = {}
         self.newest = {}
+        self.floors = {}
         self.settled_as = {}
         self.votes = 0
+
+    def new_life(self, server, servers, billots):
+        """A server begins again with nothing: what enough others have settled it must not unsay.
+
+        It reads all but f of the others, and of those it may take f for liars.
+        """
+        others = [other for other in servers if other.honest and other is not server]
+        settled = [_settled_seqs(other, billots) for other in others]
+        enough = 2 * self.payees.liars_max
+        floor = {}
+        for billot, *seqs in zip(billots, *settled, strict=True):
+            if len(seqs) > enough:
+                floor[billot] = sorted(seqs, reverse=True)[enough]
+        self.floors[server.number] = floor
 
     # -- what was said ------------------------------------------------------------------------
 
@@ -61,6 +76,8 @@ class Record:
 
     def answered(self, server, key_hex, billot, seq):
         """An answer to a payee: what a server has never falls; only receipts speak of the past."""
+        if server.key_hex == key_hex and seq < self.floors.get(server.number, {}).get(billot, 0):
+            raise Broken("blank is silent", f"{server} says {billot} {seq} of what it forgot")
         key = (key_hex, billot)
         newest = self.newest.get(key, 0)
         if seq < newest:
@@ -117,6 +134,13 @@ class Record:
             if len(could) > 1:
                 raise Broken("one quorum", f"{at[0]} {at[1]}: {[_short(v) for v in could]}")
 
+    def signed_by_owner(self, transfer_id):
+        """The transfer that an owner signed."""
+        transfer = self.transfers.get(transfer_id)
+        if transfer is None:
+            raise Broken("only what owners signed", transfer_id)
+        return transfer
+
     # -- what is on disk ----------------------------------------------------------------------
 
     def _on_record(self, at, vote, bit):
@@ -126,6 +150,7 @@ class Record:
     def committed(self, server, entry):
         """An entry that an honest server wrote."""
         vote = Vote(entry.transfer.sender, entry.transfer.to)
+        self.signed_by_owner(entry.transfer.id)
         for row in entry.rows:
             at = (row.billot, row.seq)
             self._on_record(at, vote, 1 << server.number)
@@ -174,6 +199,16 @@ class Record:
             raise Broken("settled is settled", f"{billot} {seq}: {server} has {_short(vote)}")
         if seq and not self.is_justified(server, at, vote):
             raise Broken("settled by a quorum", f"{server} settled {billot} {seq} {_short(vote)}")
+
+
+def _settled_seqs(server, billots):
+    """How far a server has each billot settled on disk."""
+    unsettled = {billot for rows in server.store.unsettled().values() for billot in rows}
+    records = server.store.moved(billots)
+    return [
+        (record.seq if record else 0) - (billot in unsettled)
+        for billot, record in zip(billots, records, strict=True)
+    ]
 
 
 def _short(vote):

@@ -1,6 +1,7 @@
 """What must hold once all works again, liars are silent and time has run on."""
 
 from billots.holding import Status
+from billots.transfer import conflict
 from simulation.record import Broken
 from simulation.switches import ON
 
@@ -66,27 +67,39 @@ def _different(world):
     found = []
     for billot in dict.fromkeys(billot for each in states for billot in each):
         held = [each.get(billot) for each in states]
-        if any(holding is None or holding != held[0] for holding in held):
-            if _is_undecided(world, billot, held):
-                continue
-            found.append((billot, held))
-        elif held[0].status is not Status.SETTLED and not _is_undecided(world, billot, held):
+        first = held[0]
+        alike = first is not None and all(holding == first for holding in held)
+        if alike and first.status is Status.SETTLED:
+            continue
+        if not _is_undecided(world, billot, dict(zip(servers, held, strict=True))):
             found.append((billot, held))
     return found
 
 
 def _is_undecided(world, billot, held):
-    """Nobody can have it: signed twice, and no server has a quorum for it."""
-    if any(holding is None or holding.status is Status.SETTLED for holding in held):
+    """Nobody has it for certain: signed twice, and no honest server knows of a quorum.
+
+    Who lost its memory while both sides had votes joins neither, and stays where it was.
+    """
+    newest = max(holding.seq for holding in held.values() if holding is not None)
+    voters = {}
+    for server, holding in held.items():
+        seq = 0 if holding is None else holding.seq
+        if seq < newest and server.number in world.forgot:
+            continue
+        if seq < newest or holding.status not in {Status.CONTESTED, Status.DISPUTED}:
+            return False
+        voters[server] = holding
+    owners = {vote.owner for vote in world.record.signed.get((billot, newest), {})}
+    if len(owners) < 2:
         return False
-    if len({holding.seq for holding in held}) != 1:
-        return False
-    at = (billot, held[0].seq)
-    owners = {vote.owner for vote in world.record.signed.get(at, {})}
-    said = {holding.status for holding in held}
-    if ON["disputes end"]:
-        return len(owners) > 1 and said == {Status.DISPUTED}
-    return len(owners) > 1 and said <= {Status.CONTESTED, Status.DISPUTED, Status.HELD}
+    if world.forgot or world.plan.liars or not ON["disputes end"]:
+        return True  # what a silent liar told one of them makes it see more votes than others
+    votes = [holding.vote for holding in voters.values()]
+    most = max(votes.count(vote) for vote in votes)
+    quorum = world.record.payees.quorum
+    hopeless = most + len(world.servers) - len(votes) < quorum
+    return not hopeless or all(h.status is Status.DISPUTED for h in voters.values())
 
 
 def spend_all(world, limit_s):
@@ -117,6 +130,7 @@ def check(world):
     if ON["states equal"]:
         for billot, held in _different(world):
             raise Broken("states equal", f"{billot}: {_said(held)}")
+    _check_evidence(world)
     for server in honest(world):
         _check_money(world, server)
         _check_budgets(world, server)
@@ -127,6 +141,18 @@ def _said(held):
         None if h is None else (h.seq, (h.sender or "-")[:6], (h.owner or "-")[:6], h.status.value)
         for h in held
     ]
+
+
+def _check_evidence(world):
+    """Who says that an owner signed twice can prove it."""
+    for server in honest(world):
+        for billot in server.node.ledger.unsettled_billots:
+            holding = server.node.ledger.present(billot)
+            if holding.status is Status.HELD:
+                continue
+            pair = server.store.evidence(billot)
+            if pair is None or (billot, holding.seq) not in conflict(*pair):
+                raise Broken("evidence is kept", f"{server}: {billot} {holding.seq}")
 
 
 def _check_money(world, server):
@@ -168,7 +194,7 @@ def _check_budgets(world, server):
         "seen": (len(rounds.seen), limits.seen_max),
         "out": (sum(map(len, node.out.values())), 0),
     }
-    if not world.record.liars:  # what liars vote on ahead stays, within votes_per_peer_max
+    if not world.forgot:  # what liars vote on ahead stays, within votes_per_peer_max
         sizes["votes"] = (len(feeds.votes.billots), len(node.ledger.unsettled_billots))
     for name, (size, most) in sizes.items():
         if size > most:

@@ -5,6 +5,8 @@ node hears of it; a crash comes before, between or after. Signature checks are t
 each made once in a run.
 """
 
+import contextlib
+
 import msgspec
 
 from billots.crypto import PrivateKey
@@ -57,6 +59,7 @@ class Server:
         self.offset = 0.0
         self.write_s = 0.0
         self.pins = {}
+        self.retired = []
         self.key_hex = None
         self.dialer = Dialer(self)
         self.tempo = world.streams("network").choice((0.0002, 0.001, 0.004))
@@ -113,6 +116,8 @@ class Server:
         self._last_feed = None
         world.note(self, "starts", self.key_hex[:8])
         self.node = self.node_class(world.network, self.store, key, settings)
+        for number, old in self.retired:
+            self.node.trust.retire(world.host(number, {}).place, old)
         self.dialer.start()
         self.wake()
 
@@ -165,6 +170,9 @@ class Server:
 
     def accept_key(self, number, key):
         """Who runs this server was told that another has a new key."""
+        before = self.pins.get(number)
+        if before is not None:
+            self.retired.append((number, before))
         self.pins[number] = key
         if self.up:
             self.stop()
@@ -198,6 +206,7 @@ class Server:
                     if not place:
                         return
                     break
+                self.world.gossip.hears(self, frame)
                 node.received(conn, (frame,), now)
         except (StoreDamaged, StoreFailed) as error:
             # A peer's error ends its own connection; the store's is found in the next round.
@@ -254,13 +263,15 @@ class Server:
     def send(self, end, messages):
         for message in messages:
             if message.startswith(FEED_HEAD):
-                self._fed(end, message)
+                self._fed(message)
+            else:
+                self.world.gossip.says(self, end, message)
         self.world.wires.send(end, messages)
 
     def signed(self, message):
         self.world.record.statement(self, message)
 
-    def _fed(self, end, message):
+    def _fed(self, message):
         """What goes out in a feed is said; the same batch goes to many."""
         if message is self._last_feed:
             return
@@ -272,9 +283,9 @@ class Server:
             if isinstance(row, AdoptedRow):
                 record.row(self, row, None)
             else:
-                record.row(self, row, record.transfers[row.transfer_id])
+                record.row(self, row, record.signed_by_owner(row.transfer_id))
         if batch.transfers:
-            self.world.bodies_sent(self, end, batch)
+            self.world.gossip.bodies_sent(self, batch)
 
     # -- rounds -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from simulation.run import run_seed
 from simulation.shrink import shrink
 
 _CHUNK = 8
+_SHOWN_MAX = 20
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -121,7 +122,7 @@ def _many(options):
     starts = itertools.count(options.seed, _CHUNK)
     chunks = (range(at, at + _CHUNK if last is None else min(at + _CHUNK, last)) for at in starts)
     started = time.monotonic()
-    results = []
+    results, failures = [], 0
     with ProcessPoolExecutor(options.jobs) as pool:
         jobs = set()
         while True:
@@ -137,7 +138,9 @@ def _many(options):
                 results += job.result()
                 for result in job.result():
                     if result.broken:
-                        _print_failure(result)
+                        failures += 1
+                        if failures <= _SHOWN_MAX:
+                            _print_failure(result)
     results.sort()
     say(_table(results, sum(result.cpu_s for result in results)))
     say(f"{time.monotonic() - started:.0f} s in {options.jobs} processes")

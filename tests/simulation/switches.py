@@ -2,13 +2,13 @@
 
 ON = {
     # faults
-    "wiped": False,
+    "wiped": True,
     "lists": False,
     # what liars do
     "claims": False,
     "receipts": False,
     # what must hold
-    "disputes end": False,
+    "disputes end": True,
     "final can spend": True,
     "blank is silent": False,
     "states equal": True,

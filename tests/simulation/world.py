@@ -12,6 +12,7 @@ from simulation import rest
 from simulation.clock import Clock
 from simulation.disk import Disk
 from simulation.faults import Faults
+from simulation.gossip import Gossip
 from simulation.liar import Conspiracy, Liar
 from simulation.plan import draw
 from simulation.record import Broken, Circle, Record
@@ -62,7 +63,7 @@ class World:
         self.record.liars = sum(1 << number for number in self.plan.liars)
         self.wallets = Wallets(self, self.workload.final)
         self.faults = Faults(self)
-        self.bodies = {}
+        self.gossip = Gossip()
         self.forgot = set(self.plan.liars)
         self._draw = self.streams("disks")
         self.slow_disks = self._draw.random() < 0.3
@@ -94,6 +95,8 @@ class World:
 
     def has_new_key(self, server, key):
         """A server was set up anew: those who run the others hear of it and accept the key."""
+        if server.honest:
+            self.record.new_life(server, self.servers, tuple(self.workload.purses))
         for other in self.servers:
             if other is not server and server.number in other.trusted:
                 self.clock.after(self._draw.random(), other.accept_key, server.number, key)
@@ -160,9 +163,6 @@ class World:
         if self.tracing:
             for frame in frames:
                 self.note(party, f"hears from {_place(end.other.place)}", frame.decode()[:4000])
-
-    def bodies_sent(self, server, end, batch):
-        """Bodies travel once to each server, and never back to where they came from."""
 
     def note(self, who, what, *details):
         if self.tracing:
