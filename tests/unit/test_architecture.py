@@ -23,7 +23,9 @@ ORDER = {
     "values": (
         "errors version limits network framing host hosts crypto merkle holding notifications"
     ),
-    "what is signed and said": "quorum trust_lists transfer statement feed receipt messages jsonrpc",
+    "what is signed and said": (
+        "quorum trust_lists transfer statement feed receipt messages jsonrpc"
+    ),
     "stores": (
         "store.interface store.records store.plan store.keyvalue store.memory store.folder "
         "store.leveldb store"
@@ -41,8 +43,8 @@ ORDER = {
     "the wire": "connection",
     "server": "wire switchboard dialing engine listening life lives server",
     "wallet": (
-        "link circle poll evidence trust_check outcomes refusals listing keeping presenting sending "
-        "proving accepting audit sampling async_wallet wallet"
+        "link circle poll evidence trust_check outcomes refusals listing keeping presenting "
+        "sending proving accepting audit sampling async_wallet wallet"
     ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
