@@ -100,7 +100,7 @@ class Payer:
                     else:
                         self._answered(answered)
                     for chain in [answered, *self._fill()]:
-                        if chain.billot in self.moving:
+                        if chain.billot in self.moving and not raw.writer.is_closing():
                             raw.write(request_of(chain.billot, chain.next()))
         self.figures.cut_off += sum(chain.sent > chain.answered for chain in self.moving.values())
 
