@@ -2,7 +2,8 @@
 
 Each server is asked twice, on connections of their own, so that one with two faces has to sign
 both. Two votes of one key at one (id, seq) for different owners prove a lie if neither says
-`settled` or both do; if one does, the server owes a receipt, or max(2, f+1) claims, for it.
+`settled` or both do; if one does, the server owes a receipt, or max(2, f+1) claims, for it: the
+others' votes in this audit are as good.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from billots.known_servers import key_changed
 from billots.link import Link, OtherNetwork, Problem
 from billots.network import Network
 from billots.poll import batched
-from billots.quorum import Verdict, count
+from billots.quorum import Verdict, count, liars_max, safe_quorum
 from billots.receipt import Electorate, Receipt, SignedVote, checks, decode_receipt, judge
-from billots.statement import PROOF_ROWS_MAX, SignedStatement, Statement, StatementRow
+from billots.statement import PROOF_ROWS_MAX, Statement, StatementRow
 from billots.transfer import Transfer
 
 BEHIND_AGAIN_S = 0.3
@@ -231,15 +232,36 @@ class Audit:
                 await self._ask(self._circle, link, [billot])
 
     def _contradictions(self, key: str) -> Iterator[Contradiction]:
-        electorate = self._circle.electorate()
         for (billot, seq), votes in self._votes.get(key, {}).items():
-            (first, *others) = votes.values()
+            (first, *others) = votes.items()
             for other in others:
-                settled = [said for said in (first, other) if said.settled]
-                proven = len(settled) == 1 and _is_proven(settled[0], (billot, seq), electorate)
-                if not proven:
-                    unproven = len(settled) == 1
-                    yield Contradiction(key, billot, seq, first.vote, other.vote, unproven)
+                settled = [(vote, said) for vote, said in (first, other) if said.settled]
+                alone = len(settled) == 1
+                if not alone or not self._is_proven(key, (billot, seq), *settled[0]):
+                    signed = first[1].vote, other[1].vote
+                    yield Contradiction(key, billot, seq, *signed, unproven=alone)
+
+    def _is_proven(self, key: str, row: Place, vote: Vote, said: _Said) -> bool:
+        """Whether what a server calls settled is: by the others' votes here, or by its receipt.
+
+        Its own claim doesn't count.
+        """
+        ours = self._circle.electorate()
+        electorate = Electorate(ours.n, ours.entries, ours.retired, own=key)
+        others = {
+            other: votes[row][vote].settled
+            for other, votes in self._votes.items()
+            if other != key and vote in votes.get(row, {})
+        }
+        claims = electorate.count(other for other, settled in others.items() if settled)
+        if electorate.count(others) >= safe_quorum(ours.n):
+            return True
+        if claims >= max(2, liars_max(ours.n) + 1):
+            return True
+        return any(
+            row in judge(receipt, electorate, [True] * len(checks(receipt)))
+            for receipt in said.receipts
+        )
 
     def _report(self, billots: Sequence[str]) -> AuditReport:
         circle = self._circle
@@ -280,15 +302,6 @@ def _grade(server: Audited, billot: str, holding: Holding, most: Holding) -> Non
         server.agreeing += 1  # it has heard more: what it stands on is what most say
     else:
         server.disagreeing.append(billot)
-
-
-def _is_proven(said: _Said, row: Place, electorate: Electorate) -> bool:
-    """Whether a server showed that what it calls settled is; its own claim doesn't count."""
-    key = said.vote.statement.server if isinstance(said.vote.statement, SignedStatement) else None
-    judge_of = Electorate(electorate.n, electorate.entries, electorate.retired, own=key)
-    return any(
-        row in judge(receipt, judge_of, [True] * len(checks(receipt))) for receipt in said.receipts
-    )
 
 
 def as_proof(contradiction: Contradiction, network: Network, place: str) -> dict[str, object]:

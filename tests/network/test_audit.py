@@ -207,8 +207,9 @@ def test_attack_held_and_held_for_another_is_a_lie_too(tmp_path):
 def test_attack_settled_against_an_own_vote_owes_a_receipt(tmp_path, claims):
     async def scenario():
         async with running() as servers:
-            all_own(servers, USER3)
             all_own(servers[:1], USER1, status=HELD)
+            for server in servers[1:]:
+                server.holdings["a-5"] = UNKNOWN
             votes = tuple(says(server, USER3) for server in servers[1 : 1 + claims])
             own = (says(servers[0], USER3),)  # what it says itself is no proof of it
             receipt = msgspec.json.encode(Receipt(moves(USER3), own + votes))
@@ -221,12 +222,28 @@ def test_attack_settled_against_an_own_vote_owes_a_receipt(tmp_path, claims):
     run(scenario())
 
 
+def test_who_settles_what_all_others_have_against_an_own_vote_is_no_liar(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            all_own(servers[1:], USER3)
+            all_own(servers[:1], USER1, status=HELD)
+            two_faced(servers[0], USER3, SETTLED)
+            assert (await wallet(tmp_path, servers).audit("a-5")).clean
+            for server in servers[2:]:
+                server.holdings["a-5"] = UNKNOWN
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert [c.unproven for c in report.servers[0].contradictions] == [True]
+
+    run(scenario())
+
+
 def test_attack_a_quorum_of_votes_is_a_receipt_but_not_for_two_settled(tmp_path):
     async def scenario():
         async with running() as servers:
             votes = tuple(says(server, USER3, HELD) for server in servers[1:])
             receipt = msgspec.json.encode(Receipt(moves(USER3), votes))
-            all_own(servers, USER3)
+            for server in servers[1:]:
+                server.holdings["a-5"] = UNKNOWN
             all_own(servers[:1], USER1, status=HELD)
             two_faced(servers[0], USER3, SETTLED, receipt=receipt)
             assert (await wallet(tmp_path, servers).audit("a-5")).clean
