@@ -108,6 +108,7 @@ class Engine:
         batch = node.judge(results, loop.time())
         self._check()  # an old copy's votes must not be written, far less said
         await self._commit(batch)
+        self._check()
         node.committed(loop.time(), written=batch is not None)
 
     async def _verify(self, checks: Sequence[Check]) -> list[bool]:

@@ -223,6 +223,9 @@ class Switchboard:
         wire.has_turn = False
         if wire.id not in self._wires or self.deaf:
             return
+        if self.node.outdated:  # not a word more under this key
+            self.wake()
+            return
         try:
             self._hand_in(wire)
         except Exception as error:  # whatever it is, it ends this one connection
@@ -235,7 +238,7 @@ class Switchboard:
         if wire.unreadable and not wire.inbox and wire.closing_at is None:
             self.too_large(wire)
         self.go_on(wire)
-        if self.node.has_work or self.node.next_at is not None:
+        if self.node.has_work or self.node.next_at is not None or self.node.outdated:
             self.wake()
 
     def _hand_in(self, wire: Wire) -> None:

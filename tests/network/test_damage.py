@@ -6,6 +6,7 @@ forgot some of its votes would contradict them.
 
 import asyncio
 import contextlib
+import shutil
 
 import pytest
 from servers import (
@@ -20,13 +21,12 @@ from servers import (
     holdings,
     mesh,
     run,
-    send,
     signed,
     submit,
     until_settled,
 )
 
-from billots.errors import BillotsError, Refused, StoreDamaged, StoreOutdated
+from billots.errors import BillotsError, StoreDamaged, StoreOutdated, Unreachable
 from billots.messages import Info
 from billots.network import Network
 from billots.server import Server
@@ -142,28 +142,34 @@ def test_who_trusts_only_itself_trusts_nobody(tmp_path):
     run(main())
 
 
-def test_an_old_copy_is_kept_and_its_server_is_a_new_one(tmp_path):
-    """What shows that it is one is the node's to know; nothing of that round is written."""
+def test_attack_a_restored_old_copy_speaks_for_nobody(tmp_path):
+    """Its trusted servers have votes of its own key that are not in it."""
 
     async def main():
-        async with mesh(tmp_path, 2) as servers:
-            server, (first, second) = servers.servers[0], fresh(2)
-            await submit(server.address, signed(MINT, USER1, (first, 1)))
-            await servers.settled(first, 1, USER1)
-            old = server.node
+        async with mesh(tmp_path, 4) as servers:
+            before, after = fresh(5), fresh(5)
+            server = servers.servers[3]
+            await submit(server.address, *[signed(MINT, USER1, (billot, 1)) for billot in before])
+            await servers.stop(3)
+            shutil.copytree(tmp_path / "3.db", tmp_path / "copy")
+            await servers.start(3)
+            server = servers.servers[3]
+            await submit(server.address, *[signed(MINT, USER1, (billot, 1)) for billot in after])
+            await servers.settled(after[-1], 1, USER1)
             key = server.key
-            async with await connect(server.address) as client:
-                old.outdated = True
-                with pytest.raises(Refused) as refused:
-                    await send(client, signed(MINT, USER1, (second, 1)))
-            assert refused.value.name == "store_failed"
-            assert await until_new_key(server.address, key) == server.key != key
-            await servers.settled(first, 1, USER1)
-            await submit(server.address, signed(MINT, USER1, (second, 1)))
-            await servers.settled(second, 1, USER1)
-        store = open_store(tmp_path / "0.db.outdated-1", TEST, create=False)
-        (kept, unwritten) = store.moved([first, second])
-        assert (kept.owner, unwritten) == (USER1.owner, None)
+            await servers.stop(3)
+            shutil.rmtree(tmp_path / "3.db")
+            (tmp_path / "copy").rename(tmp_path / "3.db")
+            await servers.start(3)
+            assert await until_new_key(servers.hosts[3], key) != key
+            for billot in before + after:
+                await servers.settled(billot, 1, USER1)
+            (one,) = fresh()
+            await submit(servers.hosts[3], signed(MINT, USER1, (one, 1)))
+            await servers.settled(one, 1, USER1)
+        store = open_store(tmp_path / "3.db.outdated-1", TEST, create=False)
+        assert all(store.moved(before))
+        assert not any(store.moved(after))
         store.close()
 
     run(main())
@@ -175,7 +181,7 @@ def test_a_store_that_was_handed_in_is_never_moved(tmp_path):
         server = Server("test", store=store)
         await server.start()
         server.node.outdated = True
-        with pytest.raises(Refused):
+        with pytest.raises(Unreachable):
             await submit(server.address, signed(MINT, USER1, (fresh()[0], 1)))
         with pytest.raises(StoreOutdated):
             await server.wait()
