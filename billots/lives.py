@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from billots.crypto import PrivateKey
@@ -79,6 +80,9 @@ class Lives:
             self._tries = 0
         await self.life.end(_PATIENCE_S)
         self.close()
+        # Accepting whatever key comes next was meant for one start, not for each after an error.
+        named = [host for host in self._settings.accept if host.key is not None]
+        self._settings = replace(self._settings, accept=named)
         while True:
             self._tries += 1
             if self._tries > self._settings.limits.reopen_tries_max:
