@@ -103,7 +103,7 @@ class Checking:
         shown: list[Shown] = []
         for index, receipt in enumerate(work.receipts):
             try:
-                found = self._showing.look(receipt)
+                found = self._showing.look(receipt, index)
             except InputError:
                 work.bad = index if work.bad is None else work.bad
             else:

@@ -64,6 +64,8 @@ class Memory:
         self._read: set[str] = set()
         self.targets: dict[str, int] = {}
         self.phase = Phase.READY
+        self._just_read = False
+        self._just_cleared: set[str] = set()
         unread = ledger.store.meta(_UNREAD) or b""
         self.unread = dict.fromkeys(unread.decode().split())
         """Billots of which it may not speak first though it has read: two sides have votes."""
@@ -145,6 +147,7 @@ class Memory:
         if len(left) > _UNREAD_MAX:
             return False
         self.phase, self.unread = Phase.READY, left
+        self._just_read = True
         self._cleared.clear()
         self._ledger.put_meta(_READ, b"1")
         self._note_unread()
@@ -171,14 +174,24 @@ class Memory:
         """Those of which nothing may be said yet, not even that they never moved."""
         if self.phase is Phase.WAKING:
             return list(billots)
-        if self.phase is Phase.READY and not self.unread:
+        if self.is_free and not self._just_read and not self._just_cleared:
             return []
-        uncertain = [billot for billot in billots if not self.may_vote(billot)]
+        uncertain = [
+            billot
+            for billot in billots
+            if self._just_read or billot in self._just_cleared or not self.may_vote(billot)
+        ]
         moved = self._ledger.store.moved(uncertain)
         return [billot for billot, record in zip(uncertain, moved, strict=True) if record is None]
 
+    def committed(self) -> None:
+        """What was learned of others in this round is on disk: it may be spoken of."""
+        self._just_read = False
+        self._just_cleared.clear()
+
     def clear(self, billot: str) -> None:
         """It is known what others have of this billot: votes on it are free from now on."""
+        self._just_cleared.add(billot)
         if self.phase is Phase.BLANK:
             self._cleared[billot] = None
             if len(self._cleared) > _CLEARED_MAX:

@@ -192,6 +192,7 @@ class Node:
         for entry in self.ledger.committed() if written else ():
             subscriptions.add(entry, sources.get(entry.lsn), now)
         sources.clear()
+        self.memory.committed()
         self._answer()
         conflicts, rounds.taking.conflicts = rounds.taking.conflicts, []
         for pair, source in conflicts:
@@ -200,9 +201,9 @@ class Node:
         for link in fed:
             self.links.dealt_with(link)
         wasted, rounds.wasted = rounds.wasted, []
-        for conn, payer, what in wasted:
+        for conn, payer, what, cost in wasted:
             if payer:
-                self._costs.charge(payer, 1.0, now)
+                self._costs.charge(payer, cost, now)
             self.links.misbehaved(conn, what)
         subscriptions.feed(now)
 
@@ -305,6 +306,7 @@ class Node:
         self.subscriptions.feed(now)
 
     def stopping(self) -> Batch | None:
-        """The last batch: marks that nothing carried to disk yet."""
+        """The last batch: marks and receipts that nothing carried to disk yet."""
+        self.rounds.receipts.write(float("inf"))
         self.links.remembered.note()
         return self.ledger.batch() if self.ledger.dirty else None

@@ -76,12 +76,13 @@ class Receipts:
         transfer: Transfer | None = None,
         for_good: bool = False,
     ) -> None:
-        """These votes settled a holding; those for earlier seqs are let go."""
+        """These votes settled a holding; those for earlier seqs are let go.
+
+        On disk those stay until the mark is there that makes them needless.
+        """
         self._kept.pop(billot, None)
-        if self._ledger.receipt(billot) is not None:
-            self._ledger.put_receipt(billot, b"")
         if self._is_complete(ballots) and not for_good:
-            self._ledger.mark(billot)
+            self._let_go(billot)
             return
         self._kept[billot] = Kept(seq, vote, dict(ballots), transfer, for_good)
         self._queue.append((now + self._after_s, billot, seq))
@@ -96,9 +97,15 @@ class Receipts:
         kept.ballots[voter] = ballot
         complete = self._is_complete(kept.ballots) and not kept.for_good
         if complete and self._is_at(billot, seq):
-            self._ledger.mark(billot)
             del self._kept[billot]
+            self._let_go(billot)
         return True
+
+    def _let_go(self, billot: str) -> None:
+        """Nobody needs the votes for what we hold."""
+        self._ledger.mark(billot)
+        if self._ledger.receipt(billot) is not None:
+            self._ledger.put_receipt(billot, b"")
 
     def _also_on_disk(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
         stored = self._stored(billot)
@@ -112,7 +119,7 @@ class Receipts:
             return False
         complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
         if complete and self._is_at(billot, seq):
-            self._ledger.put_receipt(billot, b"")
+            self._let_go(billot)
         else:
             self._store(billot, stored.transfer, (*stored.votes, vote))
         return True

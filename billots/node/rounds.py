@@ -82,8 +82,8 @@ class Rounds:
         self.decided: list[tuple[Submission, Decision]] = []
         self.paired: list[tuple[PairWork, bool]] = []
         self.receipted: list[ReceiptsWork] = []
-        self.wasted: list[tuple[int, str, str]] = []
-        """Connection, the address that pays (or none), what it sent."""
+        self.wasted: list[tuple[int, str, str, float]] = []
+        """Connection, the address that pays (or none), what it sent, and what that cost."""
         self.fed: list[int] = []
         if ledger.alone:
             ledger.settle_all()  # it may have had company before
@@ -154,7 +154,7 @@ class Rounds:
                     self._submission(work, now)
                 else:
                     reply = work.reply
-                    self.wasted.append((reply.conn, reply.payer, "a bad signature"))
+                    self.wasted.append((reply.conn, reply.payer, "a bad signature", 1.0))
                     refused = Refusal("bad_signature", "the signature does not hold")
                     self.decided.append((work, refused))
             elif isinstance(work, FeedWork):
@@ -283,7 +283,7 @@ class Rounds:
                 self._wake(now)
         else:
             payer = work.reply.payer if work.reply is not None else ""
-            self.wasted.append((work.source, payer, "a bad signature"))
+            self.wasted.append((work.source, payer, "a bad signature", 1.0))
         self.paired.append((work, len(self.taking.conflicts) > before))
 
     def _feed(self, work: FeedWork, held: Iterator[bool], now: float) -> None:
@@ -293,7 +293,7 @@ class Rounds:
         if not next(held):
             for _ in work.bodies:
                 next(held)
-            self.wasted.append((link.id, "", "a feed batch with a bad signature"))
+            self.wasted.append((link.id, "", "a feed batch with a bad signature", 1.0))
             return
         self._arrived(work.bodies, held, link.id, now)
         if not link.closed and work.voter in self.trust.keys:
@@ -307,7 +307,7 @@ class Rounds:
                 self.taking.relay(Relayed(transfer, source), now)
                 self._wake(now)
             else:
-                self.wasted.append((source, "", "a transfer with a bad signature"))
+                self.wasted.append((source, "", "a transfer with a bad signature", 1.0))
 
     def _consulted(self, work: ConsultWork, held: Iterator[bool], now: float) -> None:
         """A trusted server's answer: its votes, with bodies and receipts."""
@@ -316,7 +316,7 @@ class Rounds:
         for shown in work.shown:
             self._show(shown, held, now, votes=True)
         if not good:
-            self.wasted.append((work.link.id, "", "a statement with a bad signature"))
+            self.wasted.append((work.link.id, "", "a statement with a bad signature", 1.0))
         counts = good and work.key in self.trust.keys
         if counts:
             self.feeds.stated(work.key, work.statement, now)
@@ -324,11 +324,14 @@ class Rounds:
             self.consults.answered(work.key, billot, row.holding if counts else None)
 
     def _receipts(self, work: ReceiptsWork, held: Iterator[bool], now: float) -> None:
-        """Receipts that somebody shows."""
-        wrong = sum(not self._show(shown, held, now) for shown in work.shown)
-        if wrong:
-            self.wasted.append((work.source, work.payer, "a bad receipt"))
-            work.bad = 0 if work.bad is None else work.bad
+        """Receipts that somebody shows; bad ones cost who shows them what they cost us."""
+        cost = 0.0 if work.bad is None else 1.0
+        for shown in work.shown:
+            if not self._show(shown, held, now):
+                cost += 1 + len(shown.words)
+                work.bad = shown.index if work.bad is None else min(work.bad, shown.index)
+        if cost:
+            self.wasted.append((work.source, work.payer, "a bad receipt", cost))
         if work.reply is not None:
             self.receipted.append(work)
 

@@ -35,8 +35,10 @@ class Showing:
 
     # -- receipts -----------------------------------------------------------------------------
 
-    def look(self, receipt: Receipt, *, whole: bool = True) -> Shown | None:
+    def look(self, receipt: Receipt, index: int = 0, *, whole: bool = True) -> Shown | None:
         """A receipt that would change something; None if it can change nothing here.
+
+        `index` is its place among those that are shown together.
 
         `whole`: it has to settle something by itself, or it raises InputError, whether its
         signatures hold or not. Else its votes may do so together with others.
@@ -51,7 +53,7 @@ class Showing:
             rows = [row for row in receipt.transfer.billots if row in named]
         vote = Vote(receipt.transfer.sender, receipt.transfer.to)
         news = any(self._is_news(row, vote) for row in rows)
-        return Shown(receipt, words) if news else None
+        return Shown(receipt, words, index) if news else None
 
     def _counted(self, words: list[Word]) -> list[Word]:
         """One word of each server that counts: nobody has us check more signatures."""

@@ -93,6 +93,7 @@ class Shown(Struct):
 
     receipt: Receipt
     words: list[Word]
+    index: int = 0
 
 
 class ReceiptsWork(Struct):
