@@ -22,7 +22,6 @@ from billots.store import Batch, MemoryStore, Store, open_store, set_aside
 
 log = logging.getLogger("billots.server")
 
-_SET_ASIDE = (StoreDamaged, StoreOutdated)
 _PATIENCE_S = 0.5
 """How long those who read slowly keep a server from opening its store again."""
 _ASIDE_MAX = 4
@@ -83,25 +82,32 @@ class Lives:
         # Accepting whatever key comes next was meant for one start, not for each after an error.
         named = [host for host in self._settings.accept if host.key is not None]
         self._settings = replace(self._settings, accept=named)
+        if isinstance(error, StoreFailed):
+            log.error("%s; opening the store again", error)
+        else:
+            self._set_aside(error)  # if even that fails, it must not be opened again
+        await self._reopen(error)
+        self.life.begin()
+        log.warning("the store is open again")
+
+    async def _reopen(self, error: StoreError) -> None:
+        """Try until there is another life, or raise what stands against it for too long."""
         while True:
             self._tries += 1
             if self._tries > self._settings.limits.reopen_tries_max:
                 raise error
-            if not isinstance(error, _SET_ASIDE):
-                log.error("%s; opening the store again", error)
             await self._wait()
             if self._stopping.is_set():
                 raise error
             try:
-                self.life = self._next(error)
+                self.life = self._open()
             except (StoreDamaged, StoreForeign):
                 raise
             except StoreError as again:  # a full disk fails the opening as well
+                log.warning("%s; trying again", again)
                 error = again
             else:
-                break
-        self.life.begin()
-        log.warning("the store is open again")
+                return
 
     async def _wait(self) -> None:
         """Give a disk time to recover, longer with each try; a stop ends it."""
@@ -112,11 +118,6 @@ class Lives:
                 await self._stopping.wait()
 
     # -- opening ------------------------------------------------------------------------------
-
-    def _next(self, error: StoreError) -> Life:
-        if isinstance(error, _SET_ASIDE):
-            self._set_aside(error)
-        return self._open()
 
     def _open(self) -> Life:
         """A life over the store; over a new one if the store is damaged."""
