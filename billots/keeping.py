@@ -7,25 +7,19 @@ verdict is printed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from billots.circle import Circle
+from billots.gathering import Gathering
 from billots.holding import Holding
 from billots.kept_receipts import Kept, KeptReceipt, KeptReceipts
 from billots.network import split_billot_id
 from billots.poll import Poll, batched
 from billots.receipt import VOTES_MAX, Electorate, Receipt, server_of
-from billots.statement import PROOF_ROWS_MAX
 
-POLLS_MAX = 8
-"""Questions with proofs on their way at once."""
-KEPT_AT_ONCE = 64
-"""Polls of 16 billots whose receipts are written with one sync."""
-RECEIPT_BYTES = 90_000
-ROW_BYTES = 400
-"""A row of a statement as JSON, with its share of the rest."""
+KEPT_AT_ONCE = 1024
+"""Billots whose receipts are collected together and written with one sync."""
 
 Progress = Callable[[int, int], None]
 
@@ -68,8 +62,9 @@ class Keeper:
                 wanted.append(billot)
         wanted.sort(key=split_billot_id)
         missing: list[str] = []
-        for many in batched(wanted, PROOF_ROWS_MAX * KEPT_AT_ONCE):
-            found = await self._collect(circle, many, poll)
+        gathering = Gathering(circle)
+        for many in batched(wanted, KEPT_AT_ONCE):
+            found = await _collect(gathering, many, poll)
             receipts = [
                 KeptReceipt(billot, moved[billot].seq, receipt)
                 for billot, receipt in found.items()
@@ -83,23 +78,6 @@ class Keeper:
             if on_progress is not None:
                 on_progress(min(len(wanted), wanted.index(many[-1]) + 1), len(wanted))
         return missing
-
-    async def _collect(
-        self, circle: Circle, billots: Sequence[str], poll: Poll | None
-    ) -> dict[str, Receipt]:
-        size = rows_together(circle.quorum.needed(circle.n))
-        found: dict[str, Receipt] = {}
-        if poll is not None and poll.proof and len(poll.votes) <= size:
-            found = {b: receipt for b in billots if (receipt := poll.receipt(b)) is not None}
-        places = asyncio.Semaphore(POLLS_MAX)
-
-        async def ask(some: Sequence[str]) -> None:
-            async with places:
-                found.update(await collect(circle, some))
-
-        left = [billot for billot in billots if billot not in found]
-        await asyncio.gather(*(ask(some) for some in batched(left, size)))
-        return found
 
     def _merged(self, network_id: str, receipts: Sequence[KeptReceipt]) -> list[KeptReceipt]:
         """Receipts with the votes that were kept before: those of another list of the user's."""
@@ -117,24 +95,15 @@ class Keeper:
         return merged
 
 
-def rows_together(needed: int) -> int:
-    """How many billots one statement is about, so that `needed` of them still fit a frame."""
-    return max(1, min(PROOF_ROWS_MAX, RECEIPT_BYTES // (needed * ROW_BYTES)))
-
-
-async def collect(circle: Circle, billots: Sequence[str]) -> dict[str, Receipt]:
-    """Receipts of up to 16 billots that a quorum stands for now, as far as they can be had.
-
-    A transfer that there was no room for beside the others' is asked for alone.
-    """
-    poll = Poll(circle, billots)
-    await poll.run(circle.timeout_s)
-    found = {b: receipt for b in billots if (receipt := poll.receipt(b)) is not None}
-    if len(billots) > 1:
-        for billot in billots:
-            if billot not in found:
-                found |= await collect(circle, [billot])
-    return found
+async def _collect(
+    gathering: Gathering, billots: Sequence[str], poll: Poll | None
+) -> dict[str, Receipt]:
+    """Receipts from the poll that is over, as far as it has them, and from new ones."""
+    found: dict[str, Receipt] = {}
+    if poll is not None and poll.proof:
+        found = {b: receipt for b in billots if (receipt := poll.receipt(b)) is not None}
+    left = [billot for billot in billots if billot not in found]
+    return found | await gathering.receipts(left) if left else found
 
 
 def _proves(receipt: Receipt, billot: str, holding: Holding) -> bool:

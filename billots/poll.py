@@ -12,7 +12,7 @@ from billots.errors import BillotIdError, BillotsError, InputError, JournalError
 from billots.holding import Holding, Status
 from billots.host import Host
 from billots.link import Link, OtherNetwork, Problem
-from billots.network import ROWS_MAX
+from billots.network import ROWS_MAX, Network
 from billots.quorum import Tally, Verdict, count, highest_seq
 from billots.receipt import Receipt, SignedVote
 from billots.statement import PROOF_ROWS_MAX, Statement
@@ -44,8 +44,8 @@ class Poll:
 
     `run` ends as soon as a quorum stands for every billot; without one, when all answered or
     time is up. A server at a lower seq than others, or that says `unknown`, is only behind:
-    it is asked again for a moment. Up to 16 billots are asked with proofs, so that the votes
-    are kept and make receipts.
+    it is asked again for a moment. Up to 16 billots are asked with proofs unless `proof` says
+    otherwise; with them, or with `keep`, the signed votes are kept and make receipts.
     """
 
     def __init__(
@@ -56,11 +56,14 @@ class Poll:
         on_answer: Callable[[Answer], None] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         everyone: bool = False,
+        proof: bool | None = None,
+        keep: bool = False,
     ) -> None:
         self.circle = circle
         self.votes: dict[str, dict[str, Holding]] = {billot: {} for billot in billots}
         self.said: dict[Link, dict[str, Holding]] = {link: {} for link in circle.everyone}
-        self.proof = 0 < len(self.votes) <= PROOF_ROWS_MAX
+        self.proof = 0 < len(self.votes) <= PROOF_ROWS_MAX if proof is None else proof
+        self.keeps = self.proof or keep
         self._signed: dict[str, dict[str, SignedVote]] = {billot: {} for billot in billots}
         self._transfers: dict[str, list[Transfer]] = {billot: [] for billot in billots}
         self._open = set(self.votes)
@@ -107,40 +110,26 @@ class Poll:
         holding = self.said[link].get(billot)
         return Answer(link.host, link.key, holding, None if holding else link.problem)
 
-    def receipt(self, billot: str) -> Receipt | None:
+    def receipt(self, billot: str, move: Transfer | None = None) -> Receipt | None:
         """The votes for what a quorum says of a billot that moved, with the transfer.
 
-        None without a quorum, for a billot that never moved or was asked without proofs, and
-        if no server gave the transfer, or room for it was lacking.
+        `move` is that transfer, from elsewhere, and sound. None without a quorum, for a billot
+        that never moved, and if no server gave the transfer, or room for it was lacking.
         """
         tally = self.tally(billot)
-        holding = tally.holding
+        holding, network = tally.holding, self.circle.network
         if holding is None or tally.verdict is not Verdict.OWNER:
             return None
-        signed = self._signed[billot].items()
         said = self.votes[billot]
         votes = [
             vote
-            for server, vote in signed
+            for server, vote in self._signed[billot].items()
             if (said[server].seq, said[server].vote) == (holding.seq, holding.vote)
         ]
-        for transfer in self._transfers[billot]:
-            if votes and self._moved(transfer, billot, holding):
-                return Receipt(transfer, tuple(votes))
-        return None
-
-    def _moved(self, transfer: Transfer, billot: str, holding: Holding) -> bool:
-        """Whether a transfer that came along is the one that the votes are for."""
-        said = (transfer.network, transfer.sender, transfer.to)
-        if said != (self.circle.network.id, holding.sender, holding.owner):
-            return False
-        if (billot, holding.seq) not in transfer.billots:
-            return False
-        try:
-            transfer.check(self.circle.network)
-        except InputError:
-            return False
-        return transfer.verify()
+        if move is None:
+            given = (t for t in self._transfers[billot] if is_move(t, billot, holding))
+            move = next((t for t in given if is_sound(t, network)), None)
+        return Receipt(move, tuple(votes)) if votes and move is not None else None
 
     def _start(self, link: Link, billots: list[str], after_s: float) -> None:
         self._tasks[asyncio.create_task(self._ask(link, billots, after_s))] = link
@@ -169,7 +158,7 @@ class Poll:
             self.said[link][row.id] = row.holding
             if link in self.circle.links:
                 self.votes[row.id][statement.server] = row.holding
-        if self.proof and link in self.circle.links:
+        if self.keeps and link in self.circle.links:
             self._note_proofs(statement)
         self._settle(self._open.intersection(billots))
         if self._on_progress is not None:
@@ -224,6 +213,21 @@ class Poll:
                 link.problem = problem
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+
+
+def is_move(transfer: Transfer, billot: str, holding: Holding) -> bool:
+    """Whether a holding comes from this transfer, if that is sound."""
+    said = (transfer.sender, transfer.to) == (holding.sender, holding.owner)
+    return said and (billot, holding.seq) in transfer.billots
+
+
+def is_sound(transfer: Transfer, network: Network) -> bool:
+    """Whether a transfer is a well-formed one of this network, and its signature holds."""
+    try:
+        transfer.check(network)
+    except InputError:
+        return False
+    return transfer.network == network.id and transfer.verify()
 
 
 def batched(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

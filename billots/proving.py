@@ -8,8 +8,9 @@ from typing import NoReturn
 from billots.circle import Circle
 from billots.crypto import verify
 from billots.errors import BillotsError, InputError, Unreachable, WrongNetwork
+from billots.gathering import Gathering
 from billots.host import Host
-from billots.keeping import Keeper, collect
+from billots.keeping import Keeper
 from billots.known_servers import KnownServers
 from billots.network import SHIPPED, Network
 from billots.outcomes import ProvenRow, ReceiptCheck, ReceiptFound
@@ -36,7 +37,9 @@ async def find_receipt(
     if tally.verdict is Verdict.OWNER and tally.holding is not None:
         if tally.holding.seq == 0:
             return f"{billot} never moved: the network's file says whose it is"
-        found = poll.receipt(billot) or (await collect(circle, [billot])).get(billot)
+        found = poll.receipt(billot)
+        if found is None:
+            found = (await Gathering(circle).receipts([billot])).get(billot)
         if found is not None:
             await keeper.keep(circle, {billot: tally.holding}, poll)
             return _found(circle.network, circle.electorate(), billot, found)

@@ -43,8 +43,8 @@ ORDER = {
     "the wire": "connection",
     "server": "wire switchboard dialing engine listening life lives server",
     "wallet": (
-        "link circle poll evidence trust_check outcomes refusals listing keeping presenting "
-        "sending proving accepting audit sampling async_wallet wallet"
+        "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
+        "presenting sending proving accepting audit sampling async_wallet wallet"
     ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
