@@ -1,7 +1,8 @@
 """Showing kept receipts to a server that has not heard, or not settled, what one owns.
 
-It takes up to 16 receipts with a transfer, and more with `settle` before it. Receipts of one
-transfer are put together, so that its votes are sent once; small ones go first.
+It takes up to 16 receipts in a call, whose transfers move up to 256 billots in all: some with
+the transfer, and more with `settle` before it. Receipts of one transfer are put together, so
+that its votes are sent once; small ones go first.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from billots.errors import Refused
 from billots.kept_receipts import KeptReceipt
 from billots.link import Link
 from billots.messages import Settle
+from billots.network import ROWS_MAX
 from billots.receipt import VOTES_MAX, Receipt, SignedVote, server_of
 from billots.statement import Statement, new_nonce
 from billots.transfer import Row, Transfer
@@ -41,13 +43,15 @@ def bundled(kept: Iterable[KeptReceipt]) -> list[list[Receipt]]:
         key=lambda pair: pair[0],
     )
     calls: list[list[Receipt]] = []
-    room = 0
+    room = rows = 0
     for size, receipt in sized:
-        if not calls or room < size or len(calls[-1]) == RECEIPTS_MAX:
+        moved = len(receipt.transfer.billots)
+        full = room < size or rows < moved or len(calls[-1]) == RECEIPTS_MAX
+        if full:
             calls.append([])
-            room = ROOM_BYTES
+            room, rows = ROOM_BYTES, ROWS_MAX
         calls[-1].append(receipt)
-        room -= size
+        room, rows = room - size, rows - moved
     return calls
 
 

@@ -55,6 +55,7 @@ def check_fields(check: OwnerCheck) -> dict[str, Any]:
         "n": tally.n,
         "answers": [_answer_fields(answer) for answer in check.answers],
         "conflict": None if pair is None else [pair.first.to, pair.second.to],
+        "unkept": check.unkept,
     }
 
 
@@ -84,6 +85,7 @@ def listing_fields(listing: Listing) -> dict[str, Any]:
             for b in listing.undecided
         ],
         "total": format_mils(listing.total_mils),
+        "unkept": list(listing.unkept),
         "answers": [_answer_fields(answer) for answer in listing.answers],
     }
 

@@ -263,6 +263,25 @@ def test_attack_a_transfer_that_is_not_the_votes_makes_no_receipt(tmp_path, wron
     run(scenario())
 
 
+def test_attack_a_server_that_gives_false_transfers_does_not_keep_receipts_from_a_list(tmp_path):
+    async def scenario():
+        async with running(4) as servers:
+            billots = [f"k-{number}" for number in range(2, 30)]
+            for billot in billots:
+                all_own(servers, billot)
+                false = other_transfer(signature="0" * 128, rows=[(billot, 1)])
+                servers[0].proofs[billot, 1, USER1.owner] = false
+            servers[1].behaviour["who_owns"] = lambda params, said: (
+                said if params.nonce else b'{"billots": 5}'
+            )
+            assert (await wallet(tmp_path, servers).list_billots()).unkept == ()
+            there = kept(tmp_path, *billots)
+            assert there.keys() == set(billots)
+            assert all(each.receipt.transfer.verify() for each in there.values())
+
+    run(scenario())
+
+
 def test_a_transfer_that_found_no_room_is_asked_for_alone(tmp_path):
     async def scenario():
         async with running(2) as servers:
@@ -417,6 +436,7 @@ def test_receipts_are_put_together_as_they_fit_small_ones_first():
     for call in calls:
         assert len(msgspec.json.encode(call)) < 120 * 1024
         assert len(call) <= 16
+        assert sum(len(each.transfer.billots) for each in call) <= 256
     for each in shown:
         servers_of = [word.server for word in each.words()]
         assert len(servers_of) >= (13 if len(each.votes) > 1 else 1)

@@ -93,7 +93,9 @@ def test_a_server_that_was_away_takes_what_a_receipt_settles(tmp_path, count):
             pinned = await pins(servers.hosts)
             await servers.stop(3)
             billots = fresh(count)
-            await submit(servers.hosts[0], *(signed(MINT, USER1, (b, 1)) for b in billots))
+            more = [fresh(count) for _ in billots]  # each came with others: 400 rows for 20
+            rows = ([(b, 1) for b in (billot, *m)] for billot, m in zip(billots, more, strict=True))
+            await submit(servers.hosts[0], *(signed(MINT, USER1, *each) for each in rows))
             for billot in billots:
                 await servers.settled(billot, 1, USER1)
             await wallet(tmp_path, pinned).list_billots()
