@@ -1,4 +1,4 @@
-"""Who owns what, and which transfers may change it: the table of DESIGN section 5.
+"""Who owns what, and what may change it: the table of DESIGN section 5 over a store.
 
 This is the only code that changes an owner in a server. It works in *rounds*: judgements and
 changes of a round see each other; nobody outside sees them before the round's batch is on
@@ -8,39 +8,17 @@ disk. There is no await in here, so nothing comes between a check and its write.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
 from msgspec import Struct
 
 from billots.holding import Holding, Status
 from billots.network import Network
 from billots.store.interface import Batch, EntryRow, Moved, NewEntry, Store
+from billots.table import Outcome, judge
 from billots.transfer import Transfer
 
 _RECENT_MAX = 8192
 """Records kept in memory, about 0.6 KB each: this process alone changes the store."""
-
-
-class Outcome(Enum):
-    """What the table says of one row of a transfer."""
-
-    TAKE = "take"
-    SAME = "same"
-    CONFLICT = "conflict"
-    STALE = "stale_seq"
-    BEHIND = "behind"
-    NOT_OWNER = "not_owner"
-    NOT_SETTLED = "not_settled"
-    CONTESTED = "contested_billot"
-    DISPUTED = "disputed_billot"
-    UNISSUED = "unissued_billot"
-
-
-_NOT_SPENDABLE = {
-    Status.HELD: Outcome.NOT_SETTLED,
-    Status.CONTESTED: Outcome.CONTESTED,
-    Status.DISPUTED: Outcome.DISPUTED,
-}
 
 
 class _Fresh(Struct):
@@ -135,28 +113,9 @@ class Ledger:
                     records[index] = fresh.moved
         sender, to = transfer.sender, transfer.to
         return [
-            self._judge_row(billot, seq, sender, to, record)
+            judge(seq, sender, to, self._holding(billot, record, self.status(billot)))
             for (billot, seq), record in zip(transfer.billots, records, strict=True)
         ]
-
-    def _judge_row(
-        self, billot: str, seq: int, sender: str, to: str, moved: Moved | None
-    ) -> Outcome:
-        if moved is None:
-            at, before, owner = 0, None, self.network.first_owner(billot)
-        else:
-            at, before, owner = moved.seq, moved.sender, moved.owner
-        if owner is None:
-            return Outcome.UNISSUED
-        if seq == at + 1:
-            if sender != owner:
-                return Outcome.NOT_OWNER
-            return _NOT_SPENDABLE.get(self.status(billot), Outcome.TAKE)
-        if seq == at:
-            if sender != before:
-                return Outcome.NOT_OWNER
-            return Outcome.SAME if to == owner else Outcome.CONFLICT
-        return Outcome.STALE if seq < at else Outcome.BEHIND
 
     # -- changes of this round ----------------------------------------------------------------
 

@@ -49,7 +49,8 @@ class Limits:
     consults_own_per_s: float = 4096.0
     """The same for what we want to know ourselves: at a start, or without our memory."""
     consults_asked_max: int = 4096
-    consults_wanted_max: int = 200_000
+    consults_wanted_max: int = 50_000
+    """Billots that each of these causes may have waiting to be asked about."""
     consult_after_s: float = 1.0
     """How long feeds may take to settle a billot before it is asked about."""
     consult_again_s: float = 1.0

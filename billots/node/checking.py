@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from billots.errors import InputError
 from billots.feed import AdoptedRow
 from billots.jsonrpc import Refusal
-from billots.ledger import Outcome
 from billots.node.showing import Showing, checks
 from billots.node.taking import Taking
 from billots.node.verdicts import HARD, UNTIL_ASKED, WAITING, refusal
@@ -22,6 +21,7 @@ from billots.node.work import (
     Work,
 )
 from billots.receipt import Check
+from billots.table import Outcome
 from billots.transfer import Transfer, conflict
 
 

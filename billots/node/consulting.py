@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from billots.holding import SILENT, Status, Vote
-from billots.ledger import Outcome
 from billots.limits import Limits
 from billots.node.consults import CONTESTED, OWN, Consults, Finished
 from billots.node.memory import Word
@@ -19,6 +18,7 @@ from billots.node.taking import Taking
 from billots.node.verdicts import WAITING, rows_among
 from billots.node.work import Relayed
 from billots.receipt import Receipt
+from billots.table import Outcome
 from billots.transfer import Transfer
 
 log = logging.getLogger("billots.consults")
@@ -104,6 +104,8 @@ class Consulting:
         status = self._ledger.status(billot)
         if self.is_open(billot):
             cause = CONTESTED if taking.is_contested(billot) else OWN
+            if status is Status.SETTLED:  # only votes are open: whose they are goes on paying
+                cause = next(iter(self._feeds.votes.newest_of(billot)))
             least = _DISPUTED_S if status is Status.DISPUTED else 0.0
             self.consults.again(billot, cause, now, max(finished.pause_s, least))
 

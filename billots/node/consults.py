@@ -83,6 +83,7 @@ class Consults:
         self._limits = limits
         self._budget = Budget()
         self._wants: dict[str, Want] = {}
+        self._count: dict[str, int] = {}
         self._queue: list[tuple[float, int, str]] = []
         self._asked: dict[str, Asked] = {}
         self._strangers: dict[str, float] = {}
@@ -98,15 +99,34 @@ class Consults:
         """Ask about a billot at this time, unless it is to be asked about earlier."""
         want = self._wants.get(billot)
         if want is None:
-            if len(self._wants) >= self._limits.consults_wanted_max:
+            want = self._new(billot, at, cause, self._limits.consult_again_s)
+            if want is None:
                 return
-            want = self._wants[billot] = Want(at, cause, self._limits.consult_again_s)
         elif want.at <= at:
-            want.cause = WALLETS if cause == WALLETS else want.cause  # they have paid for it
+            if cause == WALLETS:  # they have paid for it
+                self._charge(want, cause)
             return
         else:
-            want.at, want.cause = at, cause
+            want.at = at
+            self._charge(want, cause)
         heappush(self._queue, (at, next(self._numbers), billot))
+
+    def _new(self, billot: str, at: float, cause: str, pause_s: float) -> Want | None:
+        """Something new is wanted; None if this cause wants too much already."""
+        if self._count.get(cause, 0) >= self._limits.consults_wanted_max:
+            return None
+        want = self._wants[billot] = Want(at, cause, pause_s)
+        self._count[cause] = self._count.get(cause, 0) + 1
+        return want
+
+    def _charge(self, want: Want, cause: str) -> None:
+        self._count[want.cause] -= 1
+        self._count[cause] = self._count.get(cause, 0) + 1
+        want.cause = cause
+
+    def _drop(self, billot: str) -> None:
+        want = self._wants.pop(billot)
+        self._count[want.cause] -= 1
 
     def news(self, billot: str, voter: str, now: float) -> None:
         """A feed has news of a billot: if it isn't settled soon, its voter pays for asking."""
@@ -155,7 +175,7 @@ class Consults:
             if want is None or want.at != at:
                 continue
             if billot in self._asked or (want.cause != WALLETS and not is_open(billot)):
-                del self._wants[billot]
+                self._drop(billot)
                 continue
             limits = self._limits
             per_s = limits.consults_own_per_s if want.cause == OWN else limits.consults_per_s
@@ -163,7 +183,7 @@ class Consults:
             if not paid or len(self._asked) >= limits.consults_asked_max or not reachable:
                 self._later(billot, want, now)
                 continue
-            del self._wants[billot]
+            self._drop(billot)
             self._asked[billot] = Asked(now + ANSWER_S, want.pause_s, set(reachable))
             found.append(billot)
         return found
@@ -172,7 +192,7 @@ class Consults:
         """Nobody can be asked now, or there is too much of it."""
         if want.cause == WALLETS:  # it waits, but not for long
             if want.tries == _TRIES_MAX:
-                del self._wants[billot]
+                self._drop(billot)
                 self._finished.append(Finished(billot, {}, want.pause_s))
                 return
             want.tries += 1
@@ -184,10 +204,9 @@ class Consults:
 
     def again(self, billot: str, cause: str, now: float, pause_s: float) -> None:
         """It is still open after a consult: ask once more after a pause, longer each time."""
-        if billot not in self._wants and len(self._wants) < self._limits.consults_wanted_max:
-            longer = min(2 * pause_s, self._limits.consult_again_s_max)
-            want = self._wants[billot] = Want(now + pause_s, cause, longer)
-            heappush(self._queue, (want.at, next(self._numbers), billot))
+        longer = min(2 * pause_s, self._limits.consult_again_s_max)
+        if billot not in self._wants and self._new(billot, now + pause_s, cause, longer):
+            heappush(self._queue, (now + pause_s, next(self._numbers), billot))
 
     # -- answers ------------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ class Greeting:
             return
         node.memory.heard(key)
         node.memory.follow(key, subscribed.lsn)
+        self._links.progress.follow(key, self._links.remembered.cursor(key), subscribed.lsn)
         node.rounds.look()
         link.up = True
         log.info(

@@ -28,6 +28,7 @@ from billots.messages import (
 from billots.network import shown
 from billots.node.greeting import Greeting
 from billots.node.peers import Link
+from billots.node.progress import Progress
 from billots.node.remembered import Remembered
 from billots.node.reminders import Reminders
 from billots.node.work import BodiesWork, ConsultWork, FeedWork, PairWork
@@ -61,6 +62,7 @@ class Links:
             for key in self.remembered.retired(entry.host):
                 node.trust.retire(entry.host.place, key)
         self.reminders = Reminders()
+        self.progress = Progress(node.rounds.feeds.votes.newest)
         self._greeting = Greeting(node, self)
         self._next_call = 1
 

@@ -73,6 +73,7 @@ class Memory:
             self.phase = Phase.WAKING
         elif trust.n > 1 and not self._has_read:
             self.phase = Phase.BLANK
+            log.info("a new server: it reads the trusted servers' feeds before it votes")
         elif trust.n == 1 and not self._has_read:
             ledger.put_meta(_READ, b"1")  # it can't lose what nobody else has
 
@@ -100,13 +101,14 @@ class Memory:
             return False
         if self._since is None:
             self._since = now
+            log.info("asking the trusted servers for newer votes under this server's key")
         # q-1 others: without them no vote of ours could settle anything, so that nothing is lost
         # by waiting for them. Below that we wait on, whatever the clock says.
         enough = self._trust.quorum - 1 if now >= self._since + WAKE_S else self.must_read
         if self._trust.n > 1 and len(self._heard & self._trust.keys) < enough:
             return False
         self.phase = Phase.READY if self._has_read or self._trust.n == 1 else Phase.BLANK
-        log.info("no newer votes under this server's key are known to those it trusts")
+        log.info("they have none")
         return True
 
     def heard(self, key: str) -> None:

@@ -27,9 +27,10 @@ from billots.node.outfeed import OutFeed
 from billots.node.peers import Connection
 from billots.node.questions import Questions
 from billots.node.requests import Requests
-from billots.node.rounds import Decision, Rounds
+from billots.node.rounds import Rounds
 from billots.node.subscriptions import Subscriptions
 from billots.node.trust import Trust
+from billots.node.verdicts import Decision
 from billots.node.work import ReceiptsWork, Submission
 from billots.receipt import Check
 from billots.statement import SignedStatement, Statement, new_nonce
@@ -193,7 +194,7 @@ class Node:
             subscriptions.add(entry, sources.get(entry.lsn), now)
         sources.clear()
         self.memory.committed()
-        self._answer()
+        self._answer(now)
         conflicts, rounds.taking.conflicts = rounds.taking.conflicts, []
         for pair, source in conflicts:
             subscriptions.spread(notification("conflict", pair), source)
@@ -207,12 +208,12 @@ class Node:
             self.links.misbehaved(conn, what)
         subscriptions.feed(now)
 
-    def _answer(self) -> None:
+    def _answer(self, now: float) -> None:
         """Tell those who asked what this round came to."""
         rounds = self.rounds
         decided, rounds.decided = rounds.decided, []
         for work, decision in decided:
-            self._say(work, decision)
+            self._say(work, decision, now)
         paired, rounds.paired = rounds.paired, []
         for pair_work, kept in paired:
             if pair_work.reply is not None:
@@ -231,9 +232,11 @@ class Node:
             refusal = Refusal("store_failed", "this server can't write; try another")
             self._requests.refuse(reply, refusal)
 
-    def _say(self, work: Submission, decision: Decision) -> None:
+    def _say(self, work: Submission, decision: Decision, now: float) -> None:
         reply = work.reply
         if isinstance(decision, Refusal):
+            if decision.name == "behind" and reply.payer:
+                self._costs.charge(reply.payer, 1.0, now)  # anybody can sign such a one
             self._requests.refuse(reply, decision)
             return
         statement = Statement.make(self.network, self.key.public_hex, decision)
@@ -284,6 +287,7 @@ class Node:
             self.rounds.receipts.next_at,
             self.questions.next_at,
             self.memory.next_at,
+            self.links.progress.next_at,
             _AT_ONCE if self.lagging else None,
         )
         return min((at for at in times if at is not None), default=None)
@@ -302,6 +306,7 @@ class Node:
         self.rounds.expire(now)
         self.links.fetch(now)
         self.links.consult(now)
+        self.links.progress.tell(now)
         self.links.remind(now)
         self.subscriptions.feed(now)
 

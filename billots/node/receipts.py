@@ -210,8 +210,9 @@ class Receipts:
     def _votes(self, kept: Kept) -> tuple[SignedVote, ...]:
         """The others' votes that are kept, no more than a quorum needs."""
         votes: list[SignedVote] = []
-        for ballot in kept.ballots.values():
-            vote = shown_vote(ballot.proof, ballot.lsn)
+        for voter, ballot in kept.ballots.items():
+            counts = voter in self._trust.keys
+            vote = shown_vote(ballot.proof, ballot.lsn) if counts else None
             if vote is not None and len(votes) < self._trust.quorum:
                 votes.append(vote)
         return tuple(votes)

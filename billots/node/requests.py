@@ -170,6 +170,7 @@ class Requests:
             "n": trust.n,
             "quorum": trust.quorum,
             "consults": len(rounds.consults),
+            "rows_to_read": node.links.progress.left,
             **node.memory.counts,
         }
         trusted = [

@@ -12,7 +12,7 @@ from itertools import islice
 
 from billots.holding import Holding
 from billots.jsonrpc import Refusal
-from billots.ledger import Ledger, Outcome
+from billots.ledger import Ledger
 from billots.limits import Limits
 from billots.node.checking import Checking
 from billots.node.consulting import Consulting
@@ -30,6 +30,7 @@ from billots.node.verdicts import (
     TAKEN,
     UNTIL_ASKED,
     WAITING,
+    Decision,
     double_spend,
     refusal,
     rows_among,
@@ -46,14 +47,12 @@ from billots.node.work import (
     Work,
 )
 from billots.receipt import Check
+from billots.table import Outcome
 from billots.transfer import Transfer
 
 _NEVER = float("inf")
 _ROWS_MAX = 2048
 """Rows that a round judges, give or take one item: some tens of milliseconds."""
-
-Decision = Refusal | list[tuple[str, Holding]]
-"""A refusal, or the holdings that a transfer that passed comes to."""
 
 
 class Rounds:
@@ -91,14 +90,8 @@ class Rounds:
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        return bool(
-            self._queue
-            or self.feeds.to_count
-            or self.decided
-            or self._recount
-            or self._look
-            or self.consults.has_finished
-        )
+        said = self._queue or self.decided or self.feeds.to_count or self.consults.has_finished
+        return bool(said or self._recount or self._look)
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
@@ -149,14 +142,7 @@ class Rounds:
         group, self._group = self._group, []
         for work in group:
             if isinstance(work, Submission):
-                if work.checked or next(held):
-                    work.checked = True
-                    self._submission(work, now)
-                else:
-                    reply = work.reply
-                    self.wasted.append((reply.conn, reply.payer, "a bad signature", 1.0))
-                    refused = Refusal("bad_signature", "the signature does not hold")
-                    self.decided.append((work, refused))
+                self._submitted(work, now, held=work.checked or next(held))
             elif isinstance(work, FeedWork):
                 self._feed(work, held, now)
             elif isinstance(work, BodiesWork):
@@ -180,6 +166,14 @@ class Rounds:
         else:
             self.feeds.to_count += self.feeds.votes.billots
 
+    def _submitted(self, work: Submission, now: float, *, held: bool) -> None:
+        work.checked = held
+        if held:
+            self._submission(work, now)
+            return
+        self.wasted.append((work.reply.conn, work.reply.payer, "a bad signature", 1.0))
+        self.decided.append((work, Refusal("bad_signature", "the signature does not hold")))
+
     def _submission(self, work: Submission, now: float) -> None:
         """A wallet's transfer with a good signature: whole or not at all, but for conflicts."""
         transfer, outcomes = work.transfer, work.outcomes
@@ -197,7 +191,11 @@ class Rounds:
                 self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
         else:
             self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
-            self.decided.append((work, self._passed(transfer)))
+            passed = [
+                (billot, Holding(seq, transfer.sender, transfer.to, self.ledger.status(billot)))
+                for billot, seq in transfer.billots
+            ]
+            self.decided.append((work, passed))
 
     def _wait(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> bool:
         """Let a wallet's transfer wait for its rows while the others are asked about them."""
@@ -212,10 +210,6 @@ class Rounds:
                 return False
         conn_max = limits.pending_per_connection_max
         return self.pending.add(work, rows, work.until, conn=work.reply.conn, conn_max=conn_max)
-
-    def _passed(self, transfer: Transfer) -> list[tuple[str, Holding]]:
-        sender, to, status = transfer.sender, transfer.to, self.ledger.status
-        return [(b, Holding(seq, sender, to, status(b))) for b, seq in transfer.billots]
 
     def _wake(self, now: float) -> None:
         """Count votes that are news, and judge again what waited for billots that changed."""

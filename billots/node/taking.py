@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from billots.holding import Status
-from billots.ledger import Ledger, Outcome
+from billots.ledger import Ledger
 from billots.messages import Pair
 from billots.node.feeds import CONTESTED, Feeds
 from billots.node.memory import Memory
@@ -16,6 +16,7 @@ from billots.node.trust import Trust
 from billots.node.verdicts import DEALT_WITH, TAKEN, Row, rows_among
 from billots.node.work import Relayed
 from billots.notifications import Notifications
+from billots.table import Outcome
 from billots.transfer import Transfer
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from billots.holding import Holding
 from billots.jsonrpc import Refusal, refuse
-from billots.ledger import Outcome
+from billots.table import Outcome
 from billots.transfer import Transfer
 
 Row = tuple[str, int]
+Decision = Refusal | list[tuple[str, Holding]]
+"""A refusal, or the holdings that a transfer that passed comes to."""
 
 TAKEN = frozenset({Outcome.TAKE})
 PASSING = frozenset({Outcome.TAKE, Outcome.SAME})

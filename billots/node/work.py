@@ -5,11 +5,11 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from billots.feed import FeedBatch, FeedRow
-from billots.ledger import Outcome
 from billots.node.peers import Link
 from billots.node.reply import Reply
 from billots.receipt import Check, Receipt, Word
 from billots.statement import Statement
+from billots.table import Outcome
 from billots.transfer import Transfer
 
 

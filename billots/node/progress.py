@@ -1,0 +1,49 @@
+"""How far a server has got with reading what it missed, for the log and for `info`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger("billots.links")
+
+_EVERY_S = 2.0
+"""What takes less time than this isn't told."""
+
+
+class Progress:
+    """Of each trusted server's feed (by key): from where, up to where, and how far now."""
+
+    def __init__(self, newest: Callable[[str], int]) -> None:
+        self._newest = newest
+        self._spans: dict[str, tuple[int, int]] = {}
+        self._tell_at: float | None = None
+
+    def follow(self, key: str, start: int, end: int) -> None:
+        """We follow a feed from the lsn `start` on; it goes up to `end` now."""
+        if end > start:
+            self._spans[key] = (start, end)
+
+    @property
+    def left(self) -> int:
+        """Rows still to be read, at most: a feed has gaps."""
+        self._spans = {k: (s, e) for k, (s, e) in self._spans.items() if self._newest(k) < e}
+        return sum(end - max(start, self._newest(k)) for k, (start, end) in self._spans.items())
+
+    @property
+    def next_at(self) -> float | None:
+        """When `tell` has something to do."""
+        return self._tell_at if self._spans else None
+
+    def tell(self, now: float) -> None:
+        """Say how far it has got, now and then."""
+        if not self._spans:
+            self._tell_at = None
+        elif self._tell_at is None:
+            self._tell_at = now + _EVERY_S
+        elif now >= self._tell_at:
+            self._tell_at = now + _EVERY_S
+            whole = sum(end - start for start, end in self._spans.values())
+            left = self.left
+            if left:
+                log.info("catching up: %d%%, %d rows to read", 100 * (whole - left) // whole, left)
