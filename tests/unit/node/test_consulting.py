@@ -571,7 +571,6 @@ def test_attack_a_feed_that_names_billots_is_asked_about_within_its_budget():
     assert "a-9000" in asked, "what is our own has another budget"
 
 
-@pytest.mark.xfail(strict=True, reason="asking again is charged to nobody's feed but to our own")
 def test_attack_a_feed_that_names_endless_billots_stays_within_its_budget():
     """Also when each of them is still open after the first consult."""
     seconds, per_s = 60, 2

@@ -283,7 +283,6 @@ def test_a_thousand_at_a_time(consults):
     assert [len(due(consults, 0.0)) for _ in range(3)] == [1024, 1024, 952]
 
 
-@pytest.mark.xfail(strict=True, reason="the bound is shared by all causes")
 def test_attack_a_feed_that_names_endless_billots_takes_no_room_from_the_others():
     consults = Consults(Limits(consults_wanted_max=10))
     for number in range(10):

@@ -271,14 +271,6 @@ def bad_receipts():
 
 
 BAD = dict(bad_receipts())
-CHECKED = [name for name in BAD if "forged" in name]
-"""Those that look good until their signatures are checked."""
-
-
-def names(reason, *, broken):
-    """All of them; what doesn't hold yet for some is marked."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(name, marks=[mark] if name in broken else []) for name in BAD]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -297,14 +289,14 @@ def test_attack_what_is_no_receipt_settles_nothing(server, name, held):
     assert error(client.read()[0]) in ("not_settled", "behind")
 
 
-@pytest.mark.parametrize("name", names("it is always said to be the first", broken=CHECKED))
+@pytest.mark.parametrize("name", BAD)
 def test_a_bad_receipt_is_named_by_its_place(server, name):
     _, data = server.client().fails("settle", {"receipts": fields([ENOUGH, BAD[name], BAD[name]])})
     assert data["receipt"] == 1
     assert server.shows("a-1") == SETTLED, "what is good counts all the same"
 
 
-@pytest.mark.parametrize("name", names("only signatures are", broken=BAD.keys() - CHECKED))
+@pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("method", ["settle", "transfer"])
 def test_attack_bad_receipts_are_charged_to_who_shows_them(name, method):
     _, server, _ = alone_with(3, limits=Limits(cost_per_address_max=3))
@@ -318,7 +310,6 @@ def test_attack_bad_receipts_are_charged_to_who_shows_them(name, method):
     assert server.client("198.51.100.8").ask("ping") == "pong"
 
 
-@pytest.mark.xfail(strict=True, reason="it costs one unit, whatever is in it")
 def test_attack_a_pile_of_forged_receipts_costs_what_its_signatures_do():
     """One request may hold sixteen receipts with a vote of every server."""
     _, server, _ = alone_with(3, limits=Limits(cost_per_address_max=50))
