@@ -173,12 +173,12 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="RULE",
     help="How many of them must agree: safe, majority, 90% or a number.",
 )
-@click.option(
+@_action(
     "--output",
     metavar="FILE",
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
-@click.option(
+@_action(
     "--count",
     type=click.IntRange(1, 4096),
     default=64,

@@ -955,6 +955,7 @@ def test_help_and_version(terminal):
 def test_actions_are_never_taken_from_the_environment(terminal):
     terminal.run("--genkeys")
     env = {"BWALLET_HASH": "1", "BWALLET_GENKEYS": "x", "BWALLET_CHECK_OWNER": "a-1"}
+    env |= {"BWALLET_OUTPUT": "x", "BWALLET_COUNT": "0", "BWALLET_AUDIT": ""}
     out, _, status = terminal.run("--hash", env=env)
     assert (out[:6], status) == ("Hash: ", 0)
 
