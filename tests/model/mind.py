@@ -8,7 +8,10 @@ words are counted, and what is enough is adopted if its body is here. `rules` de
 from __future__ import annotations
 
 import rules as rule
-from rules import DESIGN, Holding, Outcome, Status, Vote, Words
+from rules import DESIGN, Holding, Outcome, Rules, Status, Vote, Words
+
+_ROUNDS_MAX = 20
+"""Looser rules may go round in circles."""
 
 CONTESTED = {Status.CONTESTED, Status.DISPUTED}
 
@@ -16,8 +19,9 @@ CONTESTED = {Status.CONTESTED, Status.DISPUTED}
 class Mind:
     """One server among n, with one billot, from a holding on."""
 
-    def __init__(self, n: int, holding: Holding) -> None:
+    def __init__(self, n: int, holding: Holding, rules: Rules = DESIGN) -> None:
         self.n = n
+        self.rules = rules
         self.holding = holding
         self.taken = False
         """Whether it took a row that it was shown: then it voted meanwhile."""
@@ -45,17 +49,17 @@ class Mind:
 
     def settle(self, vote: Vote) -> None:
         """A receipt is shown."""
-        self.holding = rule.adopt(vote, self.holding)
+        self.holding = self._adopted(vote)
         self.bodies.add(vote)
         self._count()
 
     def _judge(self, row: Vote) -> None:
-        outcome = rule.judge(row, self.holding)
+        outcome = rule.judge(row, self.holding, self.rules)
         if outcome is Outcome.TAKE:
             self.taken = True
             self.holding = rule.taken(row, self.n)
         elif outcome is Outcome.CONFLICT:
-            self.holding = rule.conflicted(row, self.holding)
+            self.holding = rule.conflicted(row, self.holding, self.rules)
 
     def _words(self) -> list[Words]:
         return [
@@ -65,11 +69,12 @@ class Mind:
 
     def _count(self) -> None:
         """Adopt all that is enough, the newest first; then take what others took next."""
-        while True:
+        for _ in range(_ROUNDS_MAX):
             before = self.holding
             for vote in self._candidates():
-                if rule.adoptable([rule.vote_of(self.holding)], self._words(), vote, self.n):
-                    self.holding = rule.adopt(vote, self.holding)
+                own = [rule.vote_of(self.holding)]
+                if rule.adoptable(own, self._words(), vote, self.n, self.rules):
+                    self.holding = self._adopted(vote)
                     break
             if self.holding[3] is Status.SETTLED:
                 for vote in self.heard:
@@ -85,12 +90,14 @@ class Mind:
         own = rule.vote_of(self.holding)
         votes = {vote for votes in self.said.values() for vote in votes}
         known = [vote for vote in votes if vote in self.bodies or vote == own]
-        change = [vote for vote in known if rule.adopt(vote, self.holding) != self.holding]
-        return sorted(change, reverse=True)
+        return sorted((vote for vote in known if self._adopted(vote) != self.holding), reverse=True)
+
+    def _adopted(self, vote: Vote) -> Holding:
+        return rule.adopt(vote, self.holding, self.rules)
 
     def _verdict(self) -> Status:
         seq = self.holding[0]
         others = [
             (*vote, Status.HELD) for votes in self.said.values() for vote in votes if vote[0] == seq
         ]
-        return rule.verdict(self.n, self.holding, others, DESIGN)
+        return rule.verdict(self.n, self.holding, others, self.rules)

@@ -6,6 +6,7 @@ Every case of the model has a billot of its own, so that one node plays thousand
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 import rules as rule
@@ -13,7 +14,7 @@ from network import NET, SERVER_KEYS, Net, Peer, fields
 from rules import Status, Vote
 from translation import small, transfer
 
-from billots.feed import AdoptedRow, FeedBatch, TransferRow
+from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
 from billots.holding import Holding
 from billots.host import Host
 from billots.jsonrpc import notification
@@ -31,8 +32,11 @@ NO_BUDGET = Limits(
     pending_per_connection_max=100_000,
 )
 """Budgets are no part of the model: whatever may be asked about is asked about."""
-ROWS_MAX = 256
+ROWS_MAX = 24
+"""Billots that one transfer moves into place: many share one signature, few cost little."""
 NONCE = "0" * 32
+
+Item = TypeVar("Item")
 
 
 class Played:
@@ -93,19 +97,32 @@ class Played:
 
     # -- feeds --------------------------------------------------------------------------------
 
-    def feed(self, number: int, row: Vote, *billots: str, claim: bool = False) -> None:
-        """A trusted server's feed has one row more, with its body if it took the transfer."""
-        peer = self.peers[number]
-        self.lsns[number] += 1
+    def feed(self, number: int, row: Vote, *billots: str) -> None:
+        """A trusted server's feed has one row more, with its body."""
         moved = transfer(row, *billots)
-        body: tuple[Transfer, ...] = ()
-        if claim:
-            (billot,) = billots
-            line = AdoptedRow(self.lsns[number], billot, row[0], moved.sender, moved.to)
-        else:
-            line, body = TransferRow(self.lsns[number], moved.id), (moved,)
-        batch = FeedBatch.sign(NET.id, peer.key, [line], body)
-        peer.say(notification("feed", batch))
+        self._feed(number, [TransferRow(self._lsn(number), moved.id)], [moved])
+
+    def feed_all(self, number: int, rows: Sequence[tuple[str, Vote, bool]]) -> None:
+        """Rows for single billots: votes come with bodies, claims are `adopted` rows without."""
+        for part in parts(rows, 256):
+            lines: list[FeedRow] = []
+            bodies = []
+            for billot, vote, claim in part:
+                moved, lsn = transfer(vote, billot), self._lsn(number)
+                if claim:
+                    lines.append(AdoptedRow(lsn, billot, vote[0], moved.sender, moved.to))
+                else:
+                    lines.append(TransferRow(lsn, moved.id))
+                    bodies.append(moved)
+            self._feed(number, lines, bodies)
+
+    def _lsn(self, number: int) -> int:
+        self.lsns[number] += 1
+        return self.lsns[number]
+
+    def _feed(self, number: int, rows: Sequence[FeedRow], bodies: Sequence[Transfer]) -> None:
+        peer = self.peers[number]
+        peer.say(notification("feed", FeedBatch.sign(NET.id, peer.key, rows, bodies)))
         self.rest()
 
     # -- consults -----------------------------------------------------------------------------
@@ -145,7 +162,7 @@ def statement_vote(number: int, billot: str, holding: Holding, *, own: bool = Fa
     return SignedVote(statement=signed)
 
 
-def parts(billots: Sequence[str]) -> Iterable[Sequence[str]]:
-    """Billots as many at a time as one transfer moves."""
-    for start in range(0, len(billots), ROWS_MAX):
-        yield billots[start : start + ROWS_MAX]
+def parts(items: Sequence[Item], count: int = ROWS_MAX) -> Iterable[Sequence[Item]]:
+    """So many at a time."""
+    for start in range(0, len(items), count):
+        yield items[start : start + count]

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 import rules as rule
-from played import Played
+from played import Played, parts
 from rules import ISSUED, Outcome, Status
 from translation import billots_of, transfer
 
@@ -53,9 +53,9 @@ def world():
         if holding[3] is Status.DISPUTED:
             seq, sender, *_ = holding
             world.stand((*holding[:3], Status.HELD), 0, billots)
-            for at in range(0, len(billots), 256):
+            for part in parts(billots):
                 for number in (0, 1):  # and the third may join whom it likes
-                    world.feed(number, (seq, sender, 4 + number), *billots[at : at + 256])
+                    world.feed(number, (seq, sender, 4 + number), *part)
         else:
             world.stand(holding, 5, billots)
     for bundle, case in BUNDLES.items():
