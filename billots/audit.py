@@ -1,9 +1,9 @@
 """Catching servers that lie: signed votes held against each other (DESIGN, section 5, rule 8).
 
 Each server is asked twice, on connections of their own, so that one with two faces has to sign
-both. Two votes of one key at one (id, seq) for different owners prove a lie if neither says
-`settled` or both do; if one does, the server owes a receipt, or max(2, f+1) claims, for it: the
-others' votes in this audit are as good.
+both, and its feed is read as those who follow it read it. Two votes of one key at one (id, seq)
+for different owners prove a lie if neither says `settled` or both do; if one does, the server
+owes a receipt, or max(2, f+1) claims, for it: the others' votes in this audit are as good.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Raw
 from billots.circle import Circle
 from billots.crypto import verify
 from billots.errors import BillotIdError, BillotsError, InputError, JournalError, WrongNetwork
+from billots.feed_votes import fed_votes
 from billots.holding import SILENT, Holding, Status, Vote
 from billots.host import Host
 from billots.kept_receipts import KeptReceipts
@@ -109,6 +110,7 @@ class Audit:
         self._newest: dict[str, dict[str, Holding]] = {}
         self._false: dict[str, set[str]] = {}
         self._keys: dict[str, str] = {}
+        self._bodies: dict[str, Transfer] = {}
 
     async def run(self, billots: Sequence[str], on_progress: Progress | None = None) -> AuditReport:
         """Ask all about these billots; raises Unreachable, WrongNetwork, JournalError."""
@@ -127,6 +129,7 @@ class Audit:
         await asyncio.gather(*(ask(face, link) for face in self._faces for link in face.links))
         self._circle.require_one()
         self._hear_kept(billots)
+        await asyncio.gather(*(self._hear_feed(link, billots) for link in self._circle.links))
         differing = [billot for billot in billots if len(set(self._said_of(billot))) > 1]
         if differing:
             await asyncio.sleep(BEHIND_AGAIN_S)
@@ -179,8 +182,11 @@ class Audit:
         return votes[vote]
 
     def _look_at_proofs(self, key: str, row: StatementRow, said: _Said) -> None:
-        if isinstance(row.transfer, Transfer) and not self._is_of(row.transfer, row):
-            self._false.setdefault(key, set()).add(row.id)
+        if isinstance(row.transfer, Transfer):
+            if self._is_of(row.transfer, row):
+                self._bodies[row.transfer.id] = row.transfer
+            else:
+                self._false.setdefault(key, set()).add(row.id)
         if not isinstance(row.receipt, Raw) or bytes(row.receipt) == b"null":
             return
         try:
@@ -208,6 +214,15 @@ class Audit:
             held = [verify(*check) for check in checks(kept.receipt)]
             if all(held):
                 self._hear_receipt(kept.receipt)
+
+    async def _hear_feed(self, link: Link, billots: Sequence[str]) -> None:
+        """What the server signs for those who follow it."""
+        if link.key is None or link.problem is not None:
+            return
+        network = self._circle.network
+        for fed in await fed_votes(link, network, set(billots), self._bodies):
+            status = Status.SETTLED if fed.settled else None
+            self._note(link.key, fed.row, fed.vote, fed.signed, status)
 
     def _hear_receipt(self, receipt: Receipt) -> None:
         """Votes in a receipt whose signatures all hold."""

@@ -262,8 +262,11 @@ class Ledger:
 
     def is_newer_evidence(self, billot: str, seq: int) -> bool:
         """Whether no pair is kept for the billot at this seq or a later one."""
-        kept = self.evidence(billot)
-        return kept is None or dict(kept[0].billots)[billot] < seq
+        kept = self._batch.evidence.get(billot)
+        if kept is not None:
+            return dict(kept[0].billots)[billot] < seq
+        kept_seq = self.store.evidence_seq(billot)
+        return kept_seq is None or kept_seq < seq
 
     # -- receipts -----------------------------------------------------------------------------
 

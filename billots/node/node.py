@@ -40,6 +40,8 @@ _BATCHES_STEP = 4
 _FLUSH_S = 1.0
 """How long settled marks may wait for a batch to ride along with."""
 _AT_ONCE = 0.0
+_CHARGED = frozenset({"behind", "conflicting_transfer"})
+"""Refusals after a signature that held: anybody can sign as many of these as he likes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,8 +237,8 @@ class Node:
     def _say(self, work: Submission, decision: Decision, now: float) -> None:
         reply = work.reply
         if isinstance(decision, Refusal):
-            if decision.name == "behind" and reply.payer:
-                self._costs.charge(reply.payer, 1.0, now)  # anybody can sign such a one
+            if decision.name in _CHARGED and reply.payer:
+                self._costs.charge(reply.payer, 1.0, now)
             self._requests.refuse(reply, decision)
             return
         statement = Statement.make(self.network, self.key.public_hex, decision)

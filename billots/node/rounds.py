@@ -272,6 +272,8 @@ class Rounds:
         before = len(self.taking.conflicts)
         if held:
             for transfer in (work.first, work.second):
+                if transfer.id in self.seen:
+                    continue
                 relayed = Relayed(transfer, work.source, here=stranger, named=not stranger)
                 self.taking.relay(relayed, now)
                 self._wake(now)

@@ -61,11 +61,11 @@ class Votes:
         """Count a vote; False if it is no news, or one too many of this voter."""
         before = self._ballots.get(billot, {}).get(seq, {}).get(voter)
         if before is not None:
-            if not ballot.claim or (before.claim and before.vote == ballot.vote):
+            if before.vote == ballot.vote:
+                ballot = _together(before, ballot)
+            if ballot == before or not (ballot.claim or before.vote == ballot.vote):
                 return False
-            if before.vote == ballot.vote and not ballot.lsn:
-                ballot = Ballot(ballot.vote, before.lsn, before.transfer_id, True, ballot.proof)
-            else:
+            if before.lsn != ballot.lsn:
                 self.release(voter, before.lsn)
         elif self._count.get(voter, 0) >= self._votes_per_voter_max:
             if ballot.lsn:
@@ -180,3 +180,10 @@ class Votes:
             heappop(order)
         cursor = min(order[0] - 1, self.newest(voter)) if order else self.newest(voter)
         return min(cursor, self._lost[voter] - 1) if voter in self._lost else cursor
+
+
+def _together(before: Ballot, ballot: Ballot) -> Ballot:
+    """The same vote told twice: a claim says more, and so does one that names the transfer."""
+    best = ballot if ballot.claim and not before.claim else before
+    transfer_id = before.transfer_id or ballot.transfer_id
+    return Ballot(best.vote, best.lsn or before.lsn, transfer_id, best.claim, best.proof)

@@ -170,6 +170,10 @@ class Store(ABC):
         """The conflicting pair kept for a billot."""
 
     @abstractmethod
+    def evidence_seq(self, billot: str) -> int | None:
+        """The seq at which that pair conflicts, without reading it."""
+
+    @abstractmethod
     def evidence_billots(self, after: str | None, limit: int) -> list[str]:
         """Billots for which a pair is kept, by (prefix, number)."""
 

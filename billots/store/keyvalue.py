@@ -34,6 +34,7 @@ from billots.store.records import (
     read_billot,
     read_count,
     read_entry,
+    read_evidence_seq,
     read_head,
     read_pair,
     read_unsettled,
@@ -210,6 +211,10 @@ class KeyValueStore(Store):
     def evidence(self, billot: str) -> tuple[Transfer, Transfer] | None:
         value = self._engine.get(b"e" + billot_key(billot))
         return None if value is None else read_pair(value, self._network_id)
+
+    def evidence_seq(self, billot: str) -> int | None:
+        value = self._engine.get(b"e" + billot_key(billot))
+        return None if value is None else read_evidence_seq(value)
 
     def evidence_billots(self, after: str | None, limit: int) -> list[str]:
         with self._engine.view() as view:

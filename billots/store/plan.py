@@ -44,7 +44,7 @@ def plan(
         living = statuses and planned.get(entry_key(lsn)) is not None
         changes[unsettled_key(lsn)] = pack_unsettled(statuses) if living else None
     for billot, pair in batch.evidence.items():
-        changes[b"e" + billot_key(billot)] = pack_pair(pair)
+        changes[b"e" + billot_key(billot)] = pack_pair(dict(pair[0].billots)[billot], pair)
     for billot, receipt in batch.receipts.items():
         changes[b"r" + billot_key(billot)] = receipt or None
     for name, value in batch.meta.items():

@@ -11,7 +11,7 @@ key                                     value
 ``o`` short owner, billot               nothing: the record decides whose it is
 ``t`` short transfer id, lsn            nothing: the record decides which it is
 ``u`` lsn                               billots that aren't settled, with their statuses
-``e`` billot                            two transfers
+``e`` billot                            seq, two transfers that move it to that seq
 ``r`` billot                            its receipt, as it was handed in
 ``m`` name                              a small value
 ======================================  =====================================================
@@ -202,14 +202,20 @@ def read_unsettled(value: bytes) -> dict[str, Status]:
     return statuses
 
 
-def pack_pair(pair: Iterable[Transfer]) -> bytes:
-    """The value of ``e``."""
-    return b"".join(map(pack_transfer, pair))
+def pack_pair(seq: int, pair: Iterable[Transfer]) -> bytes:
+    """The value of ``e``. The seq is told apart, for who asks for it alone asks often."""
+    return varint(seq) + b"".join(map(pack_transfer, pair))
+
+
+def read_evidence_seq(value: bytes) -> int:
+    """The seq at which the transfers kept for a billot conflict."""
+    return read_varint(value)[0]
 
 
 def read_pair(value: bytes, network_id: str) -> tuple[Transfer, Transfer]:
     """The two transfers kept for a billot."""
-    first, at = read_transfer(value, 0, network_id)
+    _, at = read_varint(value)
+    first, at = read_transfer(value, at, network_id)
     second, at = read_transfer(value, at, network_id)
     if at != len(value):
         raise damaged("evidence")

@@ -82,7 +82,11 @@ def test_statuses_pairs_and_counts_come_back():
     statuses = {"a-1": Status.HELD, "b-7": Status.CONTESTED, "k-9": Status.DISPUTED}
     assert records.read_unsettled(records.pack_unsettled(statuses)) == statuses
     other = Transfer.sign(NETWORK, KEY, KEY.owner, [("a-1", 1)])
-    assert records.read_pair(records.pack_pair((TRANSFER, other)), NETWORK.id) == (TRANSFER, other)
+    assert records.read_pair(records.pack_pair(7, (TRANSFER, other)), NETWORK.id) == (
+        TRANSFER,
+        other,
+    )
+    assert records.read_evidence_seq(records.pack_pair(700, (TRANSFER, other))) == 700
     assert records.read_count(records.varint(200) + b"12345678") == (200, b"12345678")
 
 
@@ -93,7 +97,7 @@ def test_only_what_is_not_settled_is_marked():
 
 def test_a_value_cut_anywhere_is_damage():
     entry = records.pack_entry(TRANSFER, adopted=False, here=False)
-    pair = records.pack_pair((TRANSFER, TRANSFER))
+    pair = records.pack_pair(7, (TRANSFER, TRANSFER))
     marks = records.pack_unsettled({"b-256": Status.HELD})
     short_count = records.varint(300) + b"1234567"
     for end in range(len(entry)):

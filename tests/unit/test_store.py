@@ -344,7 +344,10 @@ def test_marks_of_what_is_not_settled(place):
 
 def test_evidence_and_meta_are_replaced(place):
     store = place.open()
-    pairs = [tuple(sign(ANN, to, ("a-2", seq)) for to in (BOB, CAT)) for seq in (1, 2)]
+    pairs = [
+        tuple(sign(ANN, to, ("a-2", seq), ("a-300", seq + 4), ("b-1", seq)) for to in (BOB, CAT))
+        for seq in (1, 2)
+    ]
     for pair in pairs:
         evidence = {"a-2": pair, "b-1": pair, "a-300": pair}
         store.commit(batch(evidence=evidence, meta={"näme": b"\0x", "empty": b"1"}))
@@ -352,6 +355,8 @@ def test_evidence_and_meta_are_replaced(place):
     store.close()
     store = place.open()
     assert store.evidence("a-2") == pairs[1]
+    seqs = [store.evidence_seq(billot) for billot in ("a-2", "a-300", "b-1", "a-1")]
+    assert seqs == [2, 6, 2, None]
     assert store.evidence_billots(None, 9) == ["a-2", "a-300", "b-1"]
     assert store.evidence_billots("a-2", 1) == ["a-300"]
     assert store.meta("näme") == b"\0x"
