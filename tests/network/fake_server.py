@@ -16,17 +16,27 @@ from billots.connection import FRAME_BYTES_MAX
 from billots.crypto import PrivateKey
 from billots.holding import Holding, Status
 from billots.host import Host
-from billots.jsonrpc import CODES, answer, decode_params, decode_request, encode, error_answer
+from billots.jsonrpc import (
+    CODES,
+    answer,
+    decode_params,
+    decode_request,
+    encode,
+    error_answer,
+    notification,
+)
 from billots.messages import (
     Accepted,
     Change,
     ChangeList,
+    Fetched,
     Info,
     ListBillots,
     Listed,
     ListedBillot,
     NetworkName,
     Pair,
+    Subscribed,
     UnmovedRange,
 )
 from billots.network import Network, split_billot_id
@@ -61,6 +71,8 @@ class FakeServer:
         self.receipts = {}
         """billot: the receipt, as JSON, that such an answer carries."""
         self.trusted = []
+        self.feed = []
+        """Batches that who subscribes is sent."""
         self.gate = None
         """An event that answers wait for."""
         self.requests = []
@@ -123,6 +135,9 @@ class FakeServer:
                     return
                 if said is not SILENT:
                     writer.write(said + b"\n")
+                if request.method == "subscribe":
+                    for batch in self.feed:
+                        writer.write(notification("feed", batch) + b"\n")
         except ConnectionError:
             pass
         finally:
@@ -182,6 +197,13 @@ class FakeServer:
         transfers = {transfer.id: transfer for transfer in self.proofs.values()}
         changes = [Change(lsn + 1, t) for lsn, t in enumerate(transfers.values())]
         return ChangeList(changes[: params.limit], len(changes))
+
+    def on_subscribe(self, _params):
+        return Subscribed(9 if self.feed else 0)
+
+    def on_fetch(self, params):
+        known = {transfer.id: transfer for transfer in self.proofs.values()}
+        return Fetched([known[i] for i in params.transfer_ids if i in known])
 
     def on_list(self, params: ListBillots):
         moved = sorted(

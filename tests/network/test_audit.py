@@ -13,7 +13,7 @@ import billots.mock
 from billots.audit import as_proof
 from billots.crypto import PrivateKey, verify
 from billots.errors import BillotIdError, Unreachable
-from billots.feed import FeedBatch, TransferRow
+from billots.feed import AdoptedRow, FeedBatch, TransferRow
 from billots.holding import Holding, Status
 from billots.host import Host
 from billots.kept_receipts import KeptReceipt, KeptReceipts
@@ -281,6 +281,60 @@ def test_attack_a_vote_in_a_feed_convicts_as_well(tmp_path):
             all_own(servers, USER3, status=HELD)
             report = await wallet(tmp_path, servers).audit("a-5")
             assert [len(server.contradictions) for server in report.servers] == [1, 0, 0, 0]
+
+    run(scenario())
+
+
+def fed(server, *rows, transfers=()):
+    return FeedBatch.sign(TEST.id, server.key, rows, transfers)
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["body carried", "body fetched"])
+def test_attack_who_tells_followers_otherwise_than_wallets_is_caught(tmp_path, carried):
+    async def scenario():
+        async with running() as servers:
+            all_own(servers, status=HELD)
+            other = moves(USER3)
+            if not carried:
+                servers[2].prove(other)
+            bodies = (other,) if carried else ()
+            servers[2].feed = [fed(servers[2], TransferRow(9, other.id), transfers=bodies)]
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert [len(server.contradictions) for server in report.servers] == [0, 0, 1, 0]
+            (found,) = report.servers[2].contradictions
+            assert found.second.feed.row == f"9 {other.id}"
+
+    run(scenario())
+
+
+def test_attack_an_adopted_row_in_a_feed_is_a_settled_vote(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            all_own(servers)
+            row = AdoptedRow(9, "a-5", 1, MINT.owner, USER3.owner)
+            servers[2].feed = [fed(servers[2], row)]
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert [c.unproven for c in report.servers[2].contradictions] == [False]
+
+    run(scenario())
+
+
+def test_a_feed_that_agrees_or_is_of_another_or_none_convicts_nobody(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            all_own(servers)
+            same = moves(USER1)
+            other = TransferRow(9, moves(USER3).id)
+            servers[0].feed = [fed(servers[0], TransferRow(9, same.id), transfers=[same])]
+            servers[1].feed = [fed(servers[0], other, transfers=[moves(USER3)])]
+            forged = fed(servers[2], other, transfers=[moves(USER3)])
+            servers[2].feed = [altered(forged, signature="0" * 128)]
+            servers[3].feed = [{"server": 5}]
+            report = await wallet(tmp_path, servers, timeout_s=1.0).audit("a-5")
+            assert report.clean
+            false = altered(moves(USER3), signature="0" * 128)
+            servers[0].feed = [fed(servers[0], other, transfers=[false])]
+            assert (await wallet(tmp_path, servers, timeout_s=1.0).audit("a-5")).clean
 
     run(scenario())
 
