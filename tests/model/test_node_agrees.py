@@ -34,7 +34,8 @@ SAID = [
     None,  # unknown
     ISSUED,
     *product([1], [0], [1, 2], [HELD, SETTLED]),
-    *product([2, 3], [1, 2], [1, 2], [HELD, SETTLED]),
+    *product([2], [1, 2], [1, 2], [HELD, SETTLED]),
+    *product([3], [1, 2], [1], [HELD, SETTLED]),
     (1, 0, 1, CONTESTED),
     (1, 0, 2, Status.DISPUTED),
 ]

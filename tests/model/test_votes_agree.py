@@ -20,7 +20,7 @@ from billots.feed import AdoptedRow, FeedBatch
 from billots.receipt import FeedVote, Receipt, SignedVote
 
 HELD, SETTLED = Status.HELD, Status.SETTLED
-VOTES = [(1, 0, 1), (1, 0, 2), (2, 1, 1), (2, 1, 2), (2, 2, 1), (3, 1, 1), (3, 2, 2)]
+VOTES = [(1, 0, 1), (1, 0, 2), (2, 1, 1), (2, 1, 2), (2, 2, 1), (3, 2, 2)]
 RECEIPT = "a receipt"
 
 
