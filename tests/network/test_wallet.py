@@ -549,7 +549,7 @@ def test_the_network_of_most_is_taken_when_some_are_silent(tmp_path):
         async with running(2) as servers, running(2) as silent:
             for server in silent:
                 server.behaviour["info"] = lambda *_: SILENT
-            check = await wallet(tmp_path, servers + silent, timeout_s=0.5).check_owner("a-1")
+            check = await wallet(tmp_path, servers + silent, timeout_s=1.5).check_owner("a-1")
             assert (check.verdict, check.tally.votes) == (Verdict.UNDECIDED, 2)
             assert check.network.id == TEST.id
 
