@@ -12,7 +12,7 @@ class Disk(Memory):
     """
 
     def __init__(self):
-        super().__init__()
+        Memory.__init__(self)
         self.fault = None
         self.full = False
         self.damaged = False
@@ -40,7 +40,7 @@ class Disk(Memory):
     def scan(self, start, stop):
         if self.damaged:
             raise StoreDamaged("the store is damaged: a checksum is wrong")
-        return super().scan(start, stop)
+        return Memory.scan(self, start, stop)
 
     def write(self, changes):
         fault, self.fault = self.fault, None
@@ -48,7 +48,7 @@ class Disk(Memory):
             raise StoreFailed("no space left on device" if self.full else "input/output error")
         if self.lossy:
             self._undo.append({key: self._values.get(key) for key in changes})
-        super().write(changes)
+        Memory.write(self, changes)
         self.writes += 1
         if fault == "written":
             raise StoreFailed("input/output error")
@@ -57,4 +57,4 @@ class Disk(Memory):
         """Whatever was not really on disk is gone."""
         undo, self._undo = self._undo[-4:], []
         for before in reversed(undo):
-            super().write(before)
+            Memory.write(self, before)

@@ -10,7 +10,7 @@ from billots.limits import Limits
 from billots.quorum import liars_max, safe_quorum
 from simulation.switches import ON
 
-SIZES = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 6, 7, 7, 7, 10)
+SIZES = (*(1,) * 2, *(2,) * 4, *(3,) * 10, *(4,) * 18, *(5,) * 7, *(6,) * 2, *(7,) * 4, 10)
 
 
 class Action(NamedTuple):
@@ -88,8 +88,8 @@ def draw(seed, streams):
     if size >= 4:
         lost = min(lost, f)
     liars = tuple(sorted(rng.sample(everybody, max(0, f - lost) if size >= 4 else 0)))
-    seconds = rng.choice((1.5, 2.5, 4.0))
-    count = int(rng.choice((30, 60, 90)) * (0.5 if size > 7 else 1))
+    seconds = rng.choice((1.0, 1.5, 2.5))
+    count = int(rng.choice((60, 90, 130)) * (0.5 if size > 7 else 1))
     actions = _actions(streams("workload"), count, seconds)
     faults = _faults(streams("faults"), size, liars, lost, seconds)
     # What a liar signed before it fell silent counts only for who knows its key, and that of one

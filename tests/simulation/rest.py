@@ -188,8 +188,9 @@ def _check_budgets(world, server):
         raise Broken("rows within budget", f"{server}: {rows} rows for {moved} billots")
     rounds = node.rounds
     feeds = rounds.feeds
+    open_payments = world.workload.payments
     sizes = {
-        "pending": (len(rounds.pending), 0),
+        "pending": (len(rounds.pending), sum(not payment.done for payment in open_payments)),
         "wanted": (len(feeds.wanted), 0),
         "seen": (len(rounds.seen), limits.seen_max),
         "out": (sum(map(len, node.out.values())), 0),

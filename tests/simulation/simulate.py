@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, as_completed, wait
 
 from simulation.mutants import MUTANTS
 from simulation.run import run_seed
@@ -181,20 +181,21 @@ def _table(results, cpu_s):
 
 
 def _mutants(options):
-    names = options.mutants or sorted(MUTANTS)
+    names = options.mutants or list(MUTANTS)
     seeds = options.seeds or 200
-    jobs = [(name, options.seed, seeds) for name in names]
     missed = 0
     with ProcessPoolExecutor(options.jobs) as pool:
-        for name, result in zip(names, pool.map(_hunt, jobs), strict=True):
+        jobs = [pool.submit(_hunt, (name, options.seed, seeds)) for name in names]
+        for job in as_completed(jobs):
+            name, result = job.result()
             if result is None:
                 missed += 1
                 say(f"{name:34} NOT CAUGHT in {seeds} seeds")
-            else:
-                seed, broken, detail = result
-                say(f"{name:34} seed {seed:4}  {broken}")
-                if options.trace:
-                    say(f"    {detail[:200]}")
+                continue
+            seed, broken, detail = result
+            say(f"{name:34} seed {seed:4}  {broken}")
+            if options.trace:
+                say(f"    {detail[:200]}")
     say(f"{len(names) - missed} of {len(names)} caught")
     return 1 if missed else 0
 
@@ -205,8 +206,8 @@ def _hunt(job):
     for seed in range(first, first + count):
         result = run_seed(seed, mutant=name)
         if result.broken is not None:
-            return seed, result.broken, result.detail
-    return None
+            return name, (seed, result.broken, result.detail)
+    return name, None
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from billots.quorum import safe_quorum
 from billots.statement import Statement
 from simulation.wires import CLIENTS
 
-_ASK_S = 0.09
+_ASK_S = 0.12
 _ANSWER_S = 1.5
 _ROWS_MAX = 8
 """Billots in a question: a receipt shows all rows of the statements that it is made of."""
@@ -143,7 +143,7 @@ class Wallets:
                     self.moving[billot] = self.moving.pop(billot)
                 self._ask(server, tuple(wanted), now)
         newest = min(now - moving.since for moving in self.moving.values())
-        self.world.clock.after(_ASK_S if newest < 1 else 5 * _ASK_S, self._tick)
+        self.world.clock.after(_ASK_S if newest < 1 else 8 * _ASK_S, self._tick)
 
     def _has_vote(self, server, moving):
         return server.number in self.votes.get((moving.billot, moving.seq), ())

@@ -13,6 +13,8 @@ from billots.transfer import Transfer
 
 OWNERS = 9
 BILLOTS = 48
+_HOPELESS_TRIES = 8
+"""How often a wallet hands over what its own owner, or the one before, signed twice."""
 
 
 class Purse:
@@ -129,13 +131,18 @@ class Workload:
         return payment
 
     def _hand_over(self, payment):
-        if payment.done or (payment.tries == payment.tries_max):
+        if payment.done or payment.tries == payment.tries_max:
+            return
+        if payment.tries > _HOPELESS_TRIES and not self._is_honest(payment):
             return
         server = payment.order[payment.tries % len(payment.order)]
         payment.tries += 1
         receipts = self._receipts(payment) if payment.tries > 1 else ()
         self._world.wallets.submit(payment.transfer, server, receipts)
         self._world.clock.after(min(0.7 * 1.4**payment.tries, 4.0), self._hand_over, payment)
+
+    def _is_honest(self, payment):
+        return all(self.purses[billot].honest for billot, _ in payment.transfer.billots)
 
     def _receipts(self, payment):
         """Proof of what is spent, as much of it as fits; other billots' with another try."""
