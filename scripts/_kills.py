@@ -15,7 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "netwo
 
 from kills import Campaign, Figures
 
-COLUMNS = "servers kills in_recovery answered cut_off looked_at conflicts lost contradicted stuck s"
+COLUMNS = (
+    "servers kills in_recovery answered cut_off looked_at conflicts unanswered lost contradicted "
+    "stuck s"
+)
 
 
 def row(servers: int, figures: Figures, seconds: float) -> str:
@@ -28,6 +31,7 @@ def row(servers: int, figures: Figures, seconds: float) -> str:
         figures.cut_off,
         figures.looked_at,
         figures.conflicts_refused,
+        figures.unanswered,
         len(figures.lost),
         len(figures.contradicted),
         len(figures.stuck),
@@ -44,8 +48,7 @@ def campaign(servers: int, kills: int, seed: int) -> Figures:
         running = Campaign(Path(folder), servers, seed)
 
         def told(figures: Figures) -> None:
-            if sys.stderr.isatty():
-                print(f"\r{figures.kills} of {kills} kills ", end="", file=sys.stderr)
+            print(f"{figures.kills} of {kills} kills", end="\r", file=sys.stderr, flush=True)
 
         figures = asyncio.run(running.run(kills, told))
     print(row(servers, figures, time.monotonic() - begun), flush=True)
