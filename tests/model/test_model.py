@@ -12,8 +12,8 @@ import rules as rule
 from explore import PAYEE, Breach, Fault, FaultyWorld, Local, Table, World, exhaust, walk
 from rules import DESIGN, ISSUED, NOBODY, Outcome, Rules, Status
 from trace_servers import Cluster
+from traces import A, B, C, D, E, amnesia, merge, nameless_from, receipt_rolls_back, stranding
 
-A, B, C, D, E, F = range(6)
 UNSETTLED = [Status.HELD, Status.CONTESTED, Status.DISPUTED]
 
 
@@ -152,17 +152,10 @@ def test_lanes_count_as_the_functions_do(rules):
 # -- traces that broke earlier rules ----------------------------------------------------------
 
 
-def merge(rules):
-    """n=7, f=2: two branches meet again at seq 2 in one owner, and are taken for one."""
-    world = Cluster(7, liars=2, rules=rules)
-    world.take((1, A, B), "S1", "S2", "S3")
-    world.take((1, A, C), "S4", "S5")
-    world.hear((1, A, B), "S1")
-    world.take((2, B, D), "S1")
-    world.take((2, C, D), "S4", "S5")
-    world.hear((2, C, D), "S2")
-    world.hear((1, A, C), "S3")
-    assert (1, A, B) in world.receipts()
+def played(trace, n, rules=DESIGN, *, liars=0):
+    """The servers of a trace after it, under these rules."""
+    world = Cluster(n, liars=liars, rules=rules)
+    trace(world)
     return world
 
 
@@ -170,8 +163,8 @@ MERGE = Rules(only_settled_is_spent=False, votes_name_from=False, next_counts="f
 
 
 def test_merge():
-    assert merge(DESIGN).breaches() == set()
-    loose = merge(MERGE)
+    assert played(merge, 7, liars=2, rules=DESIGN).breaches() == set()
+    loose = played(merge, 7, liars=2, rules=MERGE)
     assert Breach.TWO_RECEIPTS in loose.breaches()
     assert {(1, A, B), (1, A, C)} <= set(loose.receipts())
 
@@ -180,46 +173,27 @@ def test_merge():
     "rule_put_back", [{"only_settled_is_spent": True}, {"next_counts": "for nobody"}]
 )
 def test_merge_stops_at_either_rule(rule_put_back):
-    assert Breach.TWO_RECEIPTS not in merge(replace(MERGE, **rule_put_back)).breaches()
-
-
-def stranding(rules):
-    """n=4: who went on along the losing branch can't come back to the final payment."""
-    world = Cluster(4, liars=1, rules=rules)
-    world.take((1, A, B), "S1", "S2")
-    world.take((1, A, C), "S3")
-    world.take((2, C, E), "S3")
-    assert (1, A, B) in world.receipts()
-    return world
+    assert (
+        Breach.TWO_RECEIPTS
+        not in played(merge, 7, liars=2, rules=replace(MERGE, **rule_put_back)).breaches()
+    )
 
 
 def test_stranding():
-    world = stranding(DESIGN)
+    world = played(stranding, 4, liars=1, rules=DESIGN)
     assert world.breaches() == set()
     assert world.hear((1, A, B), "S3") == [True]  # the liar is silent now: by B's receipt
     assert world.take((2, B, D), "S3") == [Outcome.TAKE]
 
-    loose = stranding(Rules(only_settled_is_spent=False))
+    loose = played(stranding, 4, liars=1, rules=Rules(only_settled_is_spent=False))
     assert loose.hear((1, A, B), "S3") == [False]
     assert loose.take((2, B, D), "S3") == [Outcome.NOT_OWNER]
     assert Breach.FINAL_STUCK in loose.breaches()
 
 
-def receipt_rolls_back(rules):
-    """n=3: an old receipt takes a server back to seq 1, and it votes at seq 2 once more."""
-    world = Cluster(3, rules=rules)
-    world.take((1, A, B), "S1", "S2")
-    world.hear((1, A, B), "S1", "S2", "S3")
-    world.take((2, B, D), "S1", "S2")
-    assert (2, B, D) in world.receipts()
-    world.hear((1, A, B), "S2")
-    world.take((2, B, E), "S2", "S3")
-    return world
-
-
 def test_receipt_rolls_back():
-    assert receipt_rolls_back(DESIGN).breaches() == set()
-    loose = receipt_rolls_back(Rules(seq_never_falls=False))
+    assert played(receipt_rolls_back, 3, DESIGN).breaches() == set()
+    loose = played(receipt_rolls_back, 3, Rules(seq_never_falls=False))
     assert Breach.TWO_RECEIPTS in loose.breaches()
     assert {(2, B, D), (2, B, E)} <= set(loose.receipts())
 
@@ -255,50 +229,24 @@ def test_a_wallet_hands_in_all_or_nothing_but_for_a_conflict():
     assert proven == ([Outcome.TAKE, Outcome.CONFLICT], [True, False])
 
 
-def amnesia(rules):
-    """n=3: S1 votes for B, S2 too; S1 loses its memory and is offered C."""
-    world = Cluster(3, rules=rules)
-    world.take((1, A, B), "S1", "S2")
-    world.take((1, A, C), "S3")
-    assert (1, A, B) in world.receipts()
-    world.wipe("S1")
-    world.read("S1")
-    world.take((1, A, C), "S1")
-    return world
-
-
 def test_amnesia():
-    world = amnesia(DESIGN)
+    world = played(amnesia, 3, DESIGN)
     assert world.breaches() == set()
     assert world.receipts(old=True) == [(1, A, B)]
     assert world.receipts() == []
 
-    same_key = amnesia(Rules(new_memory_new_key=False, blank_waits=False))
+    same_key = played(amnesia, 3, Rules(new_memory_new_key=False, blank_waits=False))
     assert Breach.TWO_RECEIPTS in same_key.breaches()
 
     # A new key is half of it: without waiting, two payees are paid under two sets of keys.
-    hasty = amnesia(Rules(blank_waits=False))
+    hasty = played(amnesia, 3, Rules(blank_waits=False))
     assert (hasty.receipts(old=True), hasty.receipts()) == ([(1, A, B)], [(1, A, C)])
-
-
-def nameless_from(rules):
-    """n=4, one liar: a holding says too much about the seq below it."""
-    world = Cluster(4, liars=1, rules=rules)
-    world.take((1, A, B), "S1", "S2")
-    world.hear((1, A, B), "S1", "S2")
-    world.take((2, B, D), "S1", "S2")
-    world.hear((2, B, D), "S1")
-    world.take((3, D, E), "S1")
-    assert (1, A, B) in world.receipts()
-    world.hear((2, C, D), "S2")
-    world.hear((1, A, C), "S3")
-    return world
 
 
 @pytest.mark.parametrize("next_counts", ["for its from", "for anybody"])
 def test_nameless_from(next_counts):
-    assert nameless_from(DESIGN).breaches() == set()
-    loose = nameless_from(Rules(next_counts=next_counts))
+    assert played(nameless_from, 4, liars=1, rules=DESIGN).breaches() == set()
+    loose = played(nameless_from, 4, liars=1, rules=Rules(next_counts=next_counts))
     assert loose.at["S2"].holding == (2, C, D, Status.SETTLED)
     assert loose.at["S3"].holding == (1, A, C, Status.SETTLED)
     assert {Breach.FINAL_STUCK, Breach.SETTLED_UNPROVEN, Breach.LOSING_BRANCH} <= loose.breaches()
