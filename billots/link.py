@@ -86,10 +86,13 @@ class Link:
                 self.trusted, self.lsn = info.trusted, info.lsn
             return self.network_id
 
-    async def call(self, method: str, params: Struct | None, result: type[Result]) -> Result:
-        """Call a method of a server that is open."""
+    async def call(
+        self, method: str, params: Struct | None, result: type[Result], longer_s: float = 0.0
+    ) -> Result:
+        """Call a method of a server that is open; `longer_s` is for one that takes its time."""
         assert self._client is not None
-        return await self._client.call(method, params, result, timeout_s=self.timeout_s)
+        timeout_s = self.timeout_s + longer_s
+        return await self._client.call(method, params, result, timeout_s=timeout_s)
 
     async def statement(
         self, network_id: str, billots: Sequence[str], *, proof: bool = False

@@ -21,8 +21,13 @@ from billots.receipt import VOTES_MAX, Receipt, SignedVote, server_of
 from billots.statement import Statement, new_nonce
 from billots.transfer import Row, Transfer
 
-ANSWERED_BY_RECEIPTS = frozenset({"not_settled", "behind", "contested_billot", "disputed_billot"})
-"""Refusals that a receipt for the billot's present seq may turn into a yes."""
+ANSWERED_BY_RECEIPTS = frozenset(
+    {"not_owner", "not_settled", "behind", "contested_billot", "disputed_billot"}
+)
+"""Refusals that a receipt for the billot's present seq may turn into a yes.
+
+`not_owner` is what a server says that took the other transfer of one who signed twice.
+"""
 RECEIPTS_MAX = 16
 """Receipts in one call."""
 ROOM_BYTES = 112 * 1024

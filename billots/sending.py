@@ -35,6 +35,8 @@ from billots.refusals import in_our_words, refusal
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
 
+_WAITS_S = 2.0
+"""A server lets a transfer wait for what it spends: longer than it may, so that it can say why."""
 _LOCKED_AGAIN_S = 0.02
 _BUSY = ("rate_limited", "store_failed")
 _PASSED_OVER = frozenset(
@@ -293,7 +295,7 @@ async def _hand_over(
     network_id = await circle.open(link)
     nonce = new_nonce()
     params = SendTransfer.of(transfer, nonce, tuple(receipts))
-    accepted = await link.call("transfer", params, Accepted)
+    accepted = await link.call("transfer", params, Accepted, _WAITS_S)
     billots = [billot for billot, _ in transfer.billots]
     link.judge(accepted.statement, network_id, nonce, billots)
     rows = zip(accepted.statement.billots, transfer.billots, strict=True)

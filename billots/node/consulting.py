@@ -37,6 +37,8 @@ class Consulting:
         self.consults = consults
         self.known: list[str] = []
         """Billots of which something may be said now that could not be before."""
+        self.positions: list[str] = []
+        """Servers (by key) that are to be asked how far their feeds go now."""
         self._limits = limits
         self._feeds = taking.feeds
         self._ledger = taking.ledger
@@ -164,7 +166,9 @@ class Consulting:
         for key in memory.to_read():
             if feeds.votes.newest(key) >= memory.targets[key]:
                 waits = feeds.wanted.first_lsn(key)
-                if waits is None or waits > memory.targets[key]:
+                if not memory.is_live(key):
+                    self.positions.append(key)
+                elif waits is None or waits > memory.targets[key]:
                     memory.has_read(key)
         return memory.is_through
 

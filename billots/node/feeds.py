@@ -204,13 +204,14 @@ class Feeds:
     def _take_over(
         self, transfer: Transfer, standing: Mapping[str, dict[str, Ballot]], now: float
     ) -> None:
-        statuses = {billot: self._ledger.status(billot) for billot in standing}
+        before = {billot: self._ledger.present(billot) for billot in standing}
         self._ledger.adopt(transfer, tuple(standing))
         vote, seqs = Vote(transfer.sender, transfer.to), dict(transfer.billots)
         for billot, ballots in standing.items():
-            contested = statuses[billot] in CONTESTED
+            # Who changes its vote owes what made it do so for as long as that can be asked.
+            seq, changed = seqs[billot], before[billot].seq == seqs[billot]
             self.receipts.settled(
-                billot, seqs[billot], vote, ballots, now, transfer=transfer, for_good=contested
+                billot, seq, vote, ballots, now, transfer=transfer, for_good=changed
             )
             self.votes.resolve(billot, seqs[billot])
 

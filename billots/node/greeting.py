@@ -102,8 +102,10 @@ class Greeting:
             node.outdated = True
             return
         node.memory.heard(key)
-        node.memory.follow(key, subscribed.lsn)
-        self._links.progress.follow(key, self._links.remembered.cursor(key), subscribed.lsn)
+        cursor = self._links.remembered.cursor(key)
+        link.received_lsn = max(link.received_lsn, cursor)
+        node.memory.follow(key, subscribed.lsn, cursor)
+        self._links.progress.follow(key, cursor, subscribed.lsn)
         node.rounds.look()
         link.up = True
         log.info(

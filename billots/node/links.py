@@ -152,15 +152,29 @@ class Links:
             self._fetched(link, link.fetches.pop(number), result)
         elif what == "consult":
             self._stated(link, link.asks.pop(number), result)
-        elif what is None or not bytes(result):
-            if what in ("info", "who_owns", "subscribe"):
-                self.misbehaved(link.id, f"an error to {what}")
+        elif what == "position":
+            self._positioned(link, result)
+        elif what in ("info", "who_owns", "subscribe"):
+            self._greeted(link, what, result)
+
+    def _greeted(self, link: Link, what: str, result: msgspec.Raw) -> None:
+        """An answer to our first words."""
+        if not bytes(result):
+            self.misbehaved(link.id, f"an error to {what}")
         elif what == "info":
             self._greeting.introduced(link, msgspec.json.decode(result, type=Info))
         elif what == "who_owns":
             self._greeting.proved(link, msgspec.json.decode(result, type=Statement))
-        elif what == "subscribe":
+        else:
             self._greeting.subscribed(link, msgspec.json.decode(result, type=Subscribed))
+
+    def _positioned(self, link: Link, result: msgspec.Raw) -> None:
+        """How far a feed goes at this moment, by its own server; or an error: to be asked again."""
+        link.asks_position = False
+        if bytes(result):
+            info = msgspec.json.decode(result, type=Info)
+            self._node.memory.follow(link.key or "", info.lsn, link.received_lsn)
+            self._node.rounds.look()
 
     def _fetched(self, link: Link, asked: tuple[str, ...], result: msgspec.Raw) -> None:
         """An answer with bodies, or an error: then it has none of them."""
@@ -192,6 +206,7 @@ class Links:
                 self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
         link.backlog += 1
+        link.received_lsn = max(link.received_lsn, rows[-1].lsn)
         self._node.rounds.add(FeedWork(batch.server, link, batch, rows, check, bodies))
 
     def dealt_with(self, conn: int) -> None:
@@ -233,9 +248,14 @@ class Links:
             feeds.give_up(named)
 
     def consult(self, now: float) -> None:
-        """Ask about billots whose time has come."""
+        """Ask about billots whose time has come, and how far feeds go that are read."""
         rounds = self._node.rounds
         by_key = {link.key: link for link in self._links.values() if link.up and link.key}
+        positions, rounds.consulting.positions = rounds.consulting.positions, []
+        for key in positions:
+            if key in by_key and not by_key[key].asks_position:
+                by_key[key].asks_position = True
+                self.call(by_key[key], "info", None, what="position")
         reachable = [key for key, link in by_key.items() if key in self._node.trust.keys]
         billots = rounds.consults.due(now, reachable, rounds.consulting.is_open)
         for start in range(0, len(billots), PROOF_ROWS_MAX):

@@ -59,10 +59,12 @@ class Memory:
         self._ledger = ledger
         self._trust = trust
         self._since: float | None = None
+        self._waited = False
         self._heard: set[str] = set()
         self._cleared: dict[str, None] = {}
         self._read: set[str] = set()
         self.targets: dict[str, int] = {}
+        self._live: set[str] = set()
         self.phase = Phase.READY
         self._just_read = False
         self._just_cleared: set[str] = set()
@@ -91,7 +93,7 @@ class Memory:
     @property
     def next_at(self) -> float | None:
         """When `tick` has something to do."""
-        if self.phase is not Phase.WAKING:
+        if self.phase is not Phase.WAKING or self._waited:
             return None
         return 0.0 if self._since is None else self._since + WAKE_S
 
@@ -104,7 +106,8 @@ class Memory:
             log.info("asking the trusted servers for newer votes under this server's key")
         # q-1 others: without them no vote of ours could settle anything, so that nothing is lost
         # by waiting for them. Below that we wait on, whatever the clock says.
-        enough = self._trust.quorum - 1 if now >= self._since + WAKE_S else self.must_read
+        self._waited = now >= self._since + WAKE_S
+        enough = self._trust.quorum - 1 if self._waited else self.must_read
         if self._trust.n > 1 and len(self._heard & self._trust.keys) < enough:
             return False
         self.phase = Phase.READY if self._has_read or self._trust.n == 1 else Phase.BLANK
@@ -117,9 +120,21 @@ class Memory:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def follow(self, key: str, lsn: int) -> None:
-        """We follow a trusted server, whose feed goes up to `lsn` now."""
-        self.targets.setdefault(key, lsn)
+    def follow(self, key: str, lsn: int, received: int) -> None:
+        """The feed of a trusted server goes up to `lsn` now, and we have `received` that far.
+
+        A billot that moves while we read gives way to a row further on, so that having read up
+        to where the feed stood at the start may leave it out. What has been read is complete
+        if at one moment we had all that there was.
+        """
+        if key not in self._live:
+            self.targets[key] = max(lsn, self.targets.get(key, 0))
+            if received >= lsn:
+                self._live.add(key)
+
+    def is_live(self, key: str) -> bool:
+        """Whether we had all of its feed at one moment since the start."""
+        return key in self._live
 
     def has_read(self, key: str) -> None:
         """The feed of a trusted server is dealt with up to its target."""

@@ -60,6 +60,9 @@ class Link:
     up: bool = False
     closed: bool = False
     backlog: int = 0
+    received_lsn: int = 0
+    """The last row of its feed that has arrived, judged or not."""
+    asks_position: bool = False
     calls: dict[int, str] = field(default_factory=dict)
     fetches: dict[int, tuple[str, ...]] = field(default_factory=dict)
     asks: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
