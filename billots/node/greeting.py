@@ -104,6 +104,7 @@ class Greeting:
         node.memory.heard(key)
         cursor = self._links.remembered.cursor(key)
         link.received_lsn = max(link.received_lsn, cursor)
+        node.rounds.feeds.votes.read(key, cursor)  # before a restart, if not since
         node.memory.follow(key, subscribed.lsn, cursor)
         self._links.progress.follow(key, cursor, subscribed.lsn)
         node.rounds.look()
