@@ -15,10 +15,15 @@ from pathlib import Path
 import msgspec
 
 from billots.crypto import PrivateKey, verify
-from billots.messages import Pair, SendTransfer
+from billots.feed import FeedBatch, TransferRow
+from billots.holding import Holding, Status
+from billots.host import Host
+from billots.messages import Pair, SendTransfer, Settle
 from billots.mock import mock_key
 from billots.network import Network
 from billots.node import Node, Settings
+from billots.receipt import FeedVote, Receipt, SignedVote
+from billots.statement import Statement
 from billots.store import MemoryStore
 from billots.transfer import Transfer
 
@@ -26,9 +31,9 @@ PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "protocol.rst"
 BLOCK = re.compile(r"(\.\. frames: (?P<name>\S+)\n\n::\n\n)(?P<frames>(?:   .*\n)+)")
 
 NETWORK = Network.shipped("test")
-SERVER, PEER = (
+SERVER, PEER, OTHER = (
     PrivateKey(hashlib.sha256(f"billots vectors {name}".encode()).digest())
-    for name in ("server", "carol")
+    for name in ("server", "carol", "dave")
 )
 NONCE = "00112233445566778899aabbccddeeff"
 CLIENT, FOLLOWER, WATCHER = 1, 2, 3
@@ -46,10 +51,12 @@ class Frame:
 
 
 class Exchange:
-    """A server that trusts nobody, so that it settles at once, and three connections to it."""
+    """A server and three connections to it. Who trusts nobody settles at once."""
 
-    def __init__(self) -> None:
-        settings = Settings(name="example", version="1.0", port=7333, started=1_700_000_000)
+    def __init__(self, *trusted: Host) -> None:
+        settings = Settings(
+            name="example", version="1.0", port=7333, started=1_700_000_000, trusted=trusted
+        )
         self._store = MemoryStore(NETWORK)
         self._node = Node(NETWORK, self._store, SERVER, settings)
         self._now = 0.0
@@ -120,7 +127,33 @@ def exchanges() -> dict[str, list[Frame]]:
     )
     found["parse"] = e.say('{"jsonrpc":"2.0","id":1,"method":')
     found["params"] = e.call("who_owns", {"billots": []})
-    return found
+    return found | newcomer(Transfer.sign(NETWORK, user1, user2.owner, [("c-1", 1)]))
+
+
+def newcomer(paid: Transfer) -> dict[str, list[Frame]]:
+    """A new server of three, which has read nothing, and is shown what the others signed."""
+    e = Exchange(Host("a.org", 7333, PEER.public_hex), Host("b.org", 7333, OTHER.public_hex))
+    receipt = Receipt(paid, (stated(PEER, paid), fed(OTHER, paid)))
+    one_vote = Receipt(paid, receipt.votes[:1])
+    return {
+        "who_owns-unknown": e.call("who_owns", {"billots": ["c-1"], "consult": True}),
+        "settle-bad": e.call("settle", Settle((one_vote,))),
+        "settle": e.call("settle", Settle((receipt,), NONCE)),
+    }
+
+
+def stated(key: PrivateKey, paid: Transfer) -> SignedVote:
+    """A vote as a statement."""
+    (billot, seq), *_ = paid.billots
+    holding = Holding(seq, paid.sender, paid.to, Status.HELD)
+    statement = Statement.make(NETWORK, key.public_hex, [(billot, holding)]).sign(key, NONCE)
+    return SignedVote(statement=statement.signed())
+
+
+def fed(key: PrivateKey, paid: Transfer) -> SignedVote:
+    """A vote as the second of a batch's two rows."""
+    rows = [TransferRow(6, "0" * 64), TransferRow(7, paid.id)]
+    return SignedVote(feed=FeedVote.of(FeedBatch.sign(NETWORK.id, key, rows, ()), 1))
 
 
 def written(text: str) -> dict[str, list[str]]:

@@ -291,6 +291,8 @@ def test_the_limits_are_those_of_the_program():
         f"reader {limits.out_bytes_max // 2**20} MiB",
         f"{limits.pending_max:,} in all, {limits.pending_per_connection_max} of a connection",
         f"of a connection, {limits.pending_s:g} s",
+        f"knowledge {limits.questions_max:,}, {limits.question_s:g} s",
+        f"of wallets {limits.consults_per_s:g} a second",
         f"address {limits.cost_per_address_max:,.0f}, and {limits.cost_decay_per_s:g} more",
         f"every {limits.feed_every_s * 1000:g} ms",
         f"at most {limits.depth_max} deep",

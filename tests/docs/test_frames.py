@@ -29,6 +29,8 @@ EVERYTHING = [json.loads(line) for line in [*SENT, *HEARD] if line[-1] in "}]"]
 TRANSFERS = found(EVERYTHING, "to", "public_key", "signature")
 STATEMENTS = found(EVERYTHING, "nonce", "server", "signature")
 BATCHES = found(EVERYTHING, "root", "rows", "signature")
+FEED_VOTES = found(EVERYTHING, "root", "row", "signature")
+RECEIPTS = found(EVERYTHING, "transfer", "votes")
 
 
 def holds(key: str, message: str, signature: str) -> None:
@@ -57,6 +59,22 @@ def root(texts: list[str]) -> str:
         return hashlib.sha256(b"\1" + tree(leaves[:half]) + tree(leaves[half:])).digest()
 
     return tree([text.encode() for text in texts]).hex()
+
+
+def root_of_path(text: str, index: int, count: int, path: list[str]) -> str:
+    """RFC 9162, section 2.1.3.2, as it is written there."""
+    fn, sn, r = index, count - 1, hashlib.sha256(b"\0" + text.encode()).digest()
+    for p in map(bytes.fromhex, path):
+        assert sn != 0
+        if fn & 1 or fn == sn:
+            r = hashlib.sha256(b"\1" + p + r).digest()
+            while not fn & 1 and fn != 0:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            r = hashlib.sha256(b"\1" + r + p).digest()
+        fn, sn = fn >> 1, sn >> 1
+    assert sn == 0
+    return r.hex()
 
 
 def test_the_frames_are_what_a_server_says():
@@ -93,7 +111,7 @@ def test_the_transfer_ids_are_those_of_the_transfers():
 
 
 def test_every_statement_is_signed_for_its_nonce():
-    assert len(STATEMENTS) == 2
+    assert len(STATEMENTS) == 5
     for statement in STATEMENTS:
         head = (
             f"billots statement 1\nnetwork {statement['network']}\n"
@@ -104,6 +122,30 @@ def test_every_statement_is_signed_for_its_nonce():
             for row in statement["billots"]
         )
         holds(statement["server"], head + rows, statement["signature"])
+
+
+def test_every_vote_of_a_receipt_is_signed_and_for_its_transfer():
+    network = TRANSFERS[0]["network"]
+    votes = [(receipt["transfer"], vote) for receipt in RECEIPTS for vote in receipt["votes"]]
+    assert {tuple(vote) for _, vote in votes} == {("statement",), ("feed",)}
+    for transfer, vote in votes:
+        if "statement" in vote:  # its signature is checked above
+            owner = hashlib.sha512(bytes.fromhex(transfer["public_key"])).hexdigest()
+            said = [(row["id"], row["seq"]) for row in vote["statement"]["billots"]]
+            assert said == [tuple(row) for row in transfer["billots"]]
+            for row in vote["statement"]["billots"]:
+                assert (row["from"], row["owner"]) == (owner, transfer["to"])
+        else:
+            feed = vote["feed"]
+            assert feed["row"].split()[1] == transfer_id(transfer)
+            path = (feed["row"], feed["index"], feed["count"], feed["path"])
+            assert root_of_path(*path) == feed["root"]
+            message = (
+                f"billots feed 1\nnetwork {network}\nserver {feed['server']}\n"
+                f"rows {feed['count']} {feed['root']}\n"
+            )
+            holds(feed["server"], message, feed["signature"])
+    assert len(FEED_VOTES) == 1
 
 
 def test_every_feed_batch_is_signed():
