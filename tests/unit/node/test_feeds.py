@@ -142,7 +142,6 @@ def test_a_body_that_is_gone_when_its_time_comes_is_asked_for_again():
 # Claims and bodies
 
 
-@pytest.mark.xfail(strict=True, reason="a claim that named no transfer never learns of its body")
 @pytest.mark.parametrize("first", ["rows", "answers without proofs"])
 def test_claims_are_adopted_once_their_body_comes(first):
     """The first answers may have had no room for it, and a feed row `adopted` names none."""
