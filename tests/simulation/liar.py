@@ -166,6 +166,9 @@ class Liar(Server):
         if pairs and self._does("two faces"):
             seq = max(pairs)
             mine = pairs[seq][self.faces[place]]
+            if self._does("runs ahead"):  # as if that side had won, and spent it
+                to = self.random.choice(self.world.workload.keys).owner
+                return _vote_row(row, seq + 1, (mine.to, to), Status.HELD, None)
             status = Status.SETTLED if self._does("claims") else Status.HELD
             return _vote_row(row, seq, (mine.sender, mine.to), status, mine)
         if row.owner is None:

@@ -22,7 +22,6 @@ from billots.node.pending import Pending
 from billots.node.receipts import Receipts
 from billots.node.taking import Taking
 from billots.node.trust import Trust
-from billots.node.votes import Votes
 from billots.node.wanted import Wanted
 from billots.store.keyvalue import KeyValueStore
 from billots.store.plan import _Plan
@@ -77,8 +76,9 @@ MUTANTS = {
         ),
     ],
     "drop seq": [
-        Edit(ledger, "judge", "if seq == holding.seq + 1:", "if seq > holding.seq:"),
+        Edit(ledger, "judge", "if seq == holding.seq + 1:", "if sender == holding.owner:"),
         _SEQ_RISES,
+        Edit(_Plan, "_leave", "if row.seq < before.seq:", "if False:"),
     ],
     "first vote isn't for ever": [
         Edit(
@@ -112,7 +112,12 @@ MUTANTS = {
     ],
     "contest what is settled": [
         Edit(Taking, "conflict", "if self.ledger.status(billot) is Status.HELD:", "if True:"),
-        Edit(Ledger, "contest", "self._status.get(billot, status) is status", "False"),
+        Edit(
+            Ledger,
+            "contest",
+            "if moved is None or self._status.get(billot, status) is status:",
+            "self._unsettled.setdefault(moved.lsn, {})\n    if False:",
+        ),
     ],
     "answer before write": [
         Edit(
@@ -181,14 +186,6 @@ MUTANTS = {
         Edit(_Plan, "_leave", "changes[owner_prefix(before.owner) + key] = None", "pass")
     ],
     "keep what gave way": [Edit(_Plan, "_leave", "changes[entry_key(before.lsn)] = None", "pass")],
-    "a cursor too far": [
-        Edit(
-            Votes,
-            "cursor",
-            "cursor = min(order[0] - 1, self.newest(voter)) if order else self.newest(voter)",
-            "return self.newest(voter)",
-        )
-    ],
     "never fetch": [
         Edit(Wanted, "due", "for transfer_id, want in due:", "for transfer_id, want in ():")
     ],

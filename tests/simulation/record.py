@@ -156,6 +156,8 @@ class Record:
         for row in entry.rows:
             at = (row.billot, row.seq)
             self._on_record(at, vote, 1 << server.number)
+            if row.before is not None and row.seq < row.before.seq:
+                raise Broken("seq never falls", f"{server} {at}")
             written = self.written.setdefault((server.key_hex, *at), [])
             if written and vote not in written and not entry.adopted:
                 raise Broken(
