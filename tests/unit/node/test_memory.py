@@ -55,14 +55,7 @@ def phase(server):
 def read(peer, *rows, bodies=(), lsn=5):
     """The peer's feed up to where it stood at the start, and still stands."""
     peer.feed(*rows, row(lsn, OTHER), bodies=[*bodies, OTHER])
-    stands(peer, lsn)
-
-
-def stands(peer, lsn=5):
-    """The peer is asked how far its feed goes by now, and says so."""
-    for request in requests(peer.step(), "info"):
-        peer.reply(request, peer.info(lsn=lsn))
-        peer.server.step()
+    peer.step()
 
 
 def status(answer):
@@ -336,7 +329,7 @@ def test_adopting_is_not_reading():
 def test_rows_whose_bodies_are_not_here_are_not_read():
     net, server, (one, *_) = blank(1)
     one.feed(row(3, FIRST), row(5, OTHER), bodies=[OTHER])
-    stands(one)
+    one.step()
     net.run(0.11)
     assert phase(server) is Phase.BLANK
     (request,) = requests(one.read(), "fetch")
@@ -350,7 +343,7 @@ def test_attack_bodies_that_nobody_has_do_not_stop_it_for_ever():
     one.feed(TransferRow(3, "ab" * 32), row(5, OTHER), bodies=[OTHER])
     assert phase(server) is Phase.BLANK
     net.run(5)
-    stands(one)
+    one.step()
     assert phase(server) is Phase.READY
 
 
@@ -440,6 +433,7 @@ def batch_with(server, peer, name):
     """What is to be committed with this value, once the peer's feed is read."""
     info = peer.info(lsn=5)
     peer.say(notification("feed", peer.batch(row(5, OTHER))))
+    peer.lsn = None  # the test answers by itself, so that no round comes in between
     for _ in range(10):
         server.node.tick(server.net.now)
         batch = server.begin()
