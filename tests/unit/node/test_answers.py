@@ -2,7 +2,21 @@
 
 import msgspec
 import pytest
-from network import ANN, BOB, CAT, MINT, NET, NO_ISSUER, Net, Server, a_network, fields, sign
+from network import (
+    ANN,
+    BOB,
+    CAT,
+    MINT,
+    NET,
+    NO_ISSUER,
+    Net,
+    Server,
+    a_network,
+    alone_with,
+    fields,
+    row,
+    sign,
+)
 
 from billots.jsonrpc import call
 from billots.limits import Limits
@@ -76,6 +90,32 @@ def test_proofs_are_cut_at_the_frame():
     had = [row["transfer"] is not None for row in rows]
     assert had == sorted(had, reverse=True)
     assert (had[0], had[-1]) == (True, False)
+
+
+def test_receipts_are_cut_at_the_frame_before_it_is_full():
+    """Null where there is no room: it is asked for again, with fewer ids."""
+    net, server, peers = alone_with(3, limits=Limits(frame_bytes_max=24_000))
+    for k in range(16):
+        transfer = sign(MINT, ANN, f"a-{k + 1} 1")
+        moved(server, transfer)
+        for peer in peers[:2]:
+            peer.feed(row(k + 1, transfer))
+    billots = [f"a-{k + 1}" for k in range(16)]
+    question = {"billots": billots, "proof": True, "nonce": NONCE}
+    client = server.client()
+    client.send(call(7, "who_owns", question))
+    server.flush()
+    (frame,) = client.frames
+    assert len(frame) <= 24_000
+    rows = msgspec.json.decode(frame)["result"]["billots"]
+    assert [r["status"] for r in rows] == ["settled"] * 16
+    shown = [r["receipt"] is not None for r in rows]
+    assert (shown[0], shown[-1]) == (True, False)
+    assert rows[0]["transfer"] is not None
+    last = server.client().ask("who_owns", {"billots": billots[-1:], "proof": True})["billots"][0]
+    assert last["receipt"] is not None
+    net.run(2)
+    assert server.client().ask("who_owns", question)["billots"][0]["receipt"] is not None
 
 
 def test_unissued_billots_are_silent():

@@ -316,6 +316,22 @@ def test_it_reads_up_to_where_they_stood_and_not_less():
     assert phase(server) is Phase.READY
 
 
+def test_what_comes_while_it_reads_is_read_as_well():
+    """A billot that moves meanwhile gives way to a row further on, and its vote with it."""
+    _, server, (one,) = blank(1)
+    read(one)
+    assert phase(server) is Phase.READY
+    _, server, (one,) = blank(1)
+    one.lsn = 9
+    one.say(notification("feed", one.batch(row(5, OTHER), bodies=[OTHER])))
+    one.step()
+    one.step()
+    assert phase(server) is Phase.BLANK, "its feed goes up to 9 by now"
+    one.feed(row(9, FIRST), bodies=[FIRST])
+    one.step()
+    assert phase(server) is Phase.READY
+
+
 def test_adopting_is_not_reading():
     _, server, peers = blank()
     for peer in peers:

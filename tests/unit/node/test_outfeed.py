@@ -132,3 +132,49 @@ def test_a_page_for_one_who_lags_goes_no_further_than_the_live_feed():
     assert params(signed.frame()).transfers == (entries[0].transfer,)
     assert outfeed.page(2, entries[2:]) is None
     assert outfeed.position == 2
+
+
+def adopted_entry(last, count, *, first=1):
+    transfer = sign(ANN, BOB, *[(f"a-{n}", 5) for n in range(first, first + count)])
+    rows = tuple(EntryRow(billot, seq, None) for billot, seq in transfer.billots)
+    return NewEntry(last, transfer, rows, adopted=True)
+
+
+def test_adopted_rows_of_one_entry_may_lie_in_several_batches(outfeed):
+    outfeed.add(adopted_entry(256, 256), None)
+    outfeed.add(adopted_entry(456, 200, first=300), None)
+    batches = outfeed.due(0)
+    lsns = [row.lsn for signed in batches for row in signed.batch.parsed()]
+    assert lsns == list(range(1, 457))
+    assert [(signed.after, signed.last) for signed in batches] == [(0, 256), (256, 456)]
+    assert outfeed.position == 456
+
+
+def test_bodies_of_what_was_adopted_never_travel(outfeed):
+    """Those who have the rows ask for them, or have them."""
+    entry = adopted_entry(3, 3)
+    outfeed.add(entry, 5)
+    (signed,) = outfeed.due(0)
+    assert params(signed.frame()).transfers == ()
+    assert signed.sources == set()
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_a_page_of_an_adopted_entry_begins_after_the_cursor(after):
+    outfeed = OutFeed(NET.id, STRANGER, 3, feed_every_s=0.05, frame_bytes_max=FRAME)
+    new = adopted_entry(3, 3)
+    entry = Entry(3, new.transfer, ("a-1", "a-3"), adopted=True, here=False)
+    signed = outfeed.page(after, [entry])
+    if after == 3:
+        assert signed is None
+    else:
+        assert [row.lsn for row in signed.batch.parsed()] == [n for n in (1, 3) if n > after]
+        assert signed.after == after
+
+
+def test_the_newest_batch_is_remembered(outfeed):
+    assert outfeed.newest is None
+    for lsn in (1, 2):
+        outfeed.add(entry(lsn), None)
+        outfeed.due(lsn)
+    assert outfeed.newest.last_lsn == 2
