@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
@@ -27,6 +27,7 @@ from rules import DESIGN, ISSUE, ISSUED, NOBODY, Holding, Outcome, Rules, Status
 from billots.quorum import liars_max
 
 LANE = 4
+_KNOWS, _READ, _FLAGS = 1, 2, 2
 FOLLOWED = frozenset({Outcome.TAKE, Outcome.SAME, Outcome.CONFLICT, Outcome.STALE})
 
 
@@ -285,20 +286,27 @@ class Fault(NamedTuple):
     `kind`: `wiped`, or `restored` from a copy of any earlier moment. `accepted`: the others
     (and payees) take its new key `at once`, or `one by one`, each whenever it likes. `quiet`:
     only while what it holds is settled, so that no vote of its old key is still under way.
+    `reads`: the others `at one moment`, or `one by one`, and adopts and goes on meanwhile; what
+    it read of one may be old by the time it speaks.
     """
 
     kind: str = "wiped"
     accepted: str = "at once"
     quiet: bool = False
+    reads: str = "at one moment"
 
 
 class Memory(NamedTuple):
-    """The server that loses its memory. `old`, `copy`: a local state, or -1."""
+    """The server that loses its memory. `old`, `copy`: a local state, or -1.
+
+    `seen`: what it read of others so far, one by one.
+    """
 
     now: int
     blank: bool = False
     old: int = -1
     copy: int = -1
+    seen: tuple[Holding, ...] = ()
 
 
 Faulty = tuple[tuple[int, ...], Memory]
@@ -307,7 +315,8 @@ Faulty = tuple[tuple[int, ...], Memory]
 class FaultyWorld(World):
     """n servers, one of which loses its memory; with n ≥ 4 it is one of the f.
 
-    An ordinary server is 2 × its local state, + 1 once it has accepted the new key.
+    An ordinary server is 4 × its local state, + 1 once it has accepted the new key, + 2 once it
+    has been read by the one that lost its memory.
     """
 
     def __init__(self, n: int, fault: Fault, *, liars: int = 0, **options: object) -> None:
@@ -319,7 +328,7 @@ class FaultyWorld(World):
 
     @property
     def start(self) -> Hashable:
-        return (self.table.start * 2,) * (self.honest - 1), Memory(self.table.start)
+        return (self.table.start << _FLAGS,) * (self.honest - 1), Memory(self.table.start)
 
     def _of(self, lanes: list[int], memory: Memory, *, new: bool) -> int:
         """What the faulty server's entry in a list counts for."""
@@ -332,7 +341,7 @@ class FaultyWorld(World):
     def visit(self, state: Faulty) -> tuple[set[Breach], list[Faulty]]:
         table, (servers, memory) = self.table, state
         lost = memory.old >= 0
-        votes, claims, words, named = self.sums(tuple(at >> 1 for at in servers))
+        votes, claims, words, named = self.sums(tuple(at >> _FLAGS for at in servers))
         named |= table.named_of[memory.now] | (table.named_of[memory.old] if lost else 0)
         adoptable, final = [], []
         for new in (False, True):
@@ -348,10 +357,11 @@ class FaultyWorld(World):
                 continue
             before = at
             rest = servers[:index] + servers[index + 1 :]
-            new = at & 1
-            nexts = [nxt * 2 + new for nxt in table.steps(at >> 1, adoptable[new], named)]
+            new = at & _KNOWS
+            steps = table.steps(at >> _FLAGS, adoptable[new], named)
+            nexts = [nxt << _FLAGS | at & (_KNOWS | _READ) for nxt in steps]
             if lost and not new:
-                nexts.append(at + 1)
+                nexts.append(at | _KNOWS)
             after += [(tuple(sorted((*rest, nxt))), memory) for nxt in nexts]
         for nxt in table.steps(memory.now, adoptable[1], named, blank=memory.blank):
             blank = memory.blank and self.rules.adopting_is_not_reading
@@ -368,10 +378,10 @@ class FaultyWorld(World):
         if table.receipts(final[0] | final[1])[0] - wrong:
             wrong.add(Breach.ACROSS_KEYS)
         settled = set()
-        for at in [*servers, memory.now * 2 + 1]:
+        for at in [*servers, memory.now << _FLAGS | _KNOWS]:
             # What was proven under the old keys stays proven.
-            wrong |= table.wrong(at >> 1, final[at & 1], final[0] | final[1])
-            holding = table.locals[at >> 1].holding
+            wrong |= table.wrong(at >> _FLAGS, final[at & _KNOWS], final[0] | final[1])
+            holding = table.locals[at >> _FLAGS].holding
             settled |= {rule.vote_of(holding)} if holding[3] is Status.SETTLED else set()
         if len({vote[0] for vote in settled}) < len(settled):
             wrong.add(Breach.SETTLED_TWICE)
@@ -394,21 +404,45 @@ class FaultyWorld(World):
         yield servers, Memory(now, blank=waits, old=memory.now)
 
     def _first_words(self, servers: tuple[int, ...], memory: Memory) -> Iterator[Faulty]:
-        """It has read those whom it had to read: what they stand at now or later."""
-        table = self.table
-        local = table.locals[memory.now]
+        """It reads those whom it has to read, and speaks if that lets it."""
         # Liars among those it reads say what suits: then it has read fewer.
         honest = rule.must_read(self.n, self.rules) - self.table.liars
-        for read in set(combinations(servers, honest)):
-            seen = [table.locals[at >> 1].holding for at in read]
-            for holding in rule.first_words(local.holding, seen, self.n, self.rules):
-                now = table.id(spoken(local, holding))
-                yield servers, memory._replace(now=now, blank=False)
+        if self.fault.reads == "at one moment":
+            for read in set(combinations(servers, honest)):
+                yield from self._speak(servers, memory, [self._heard(at) for at in read])
+            return
+        for index, at in enumerate(servers):
+            if not at & _READ:
+                others = servers[:index] + servers[index + 1 :]
+                seen = tuple(sorted((*memory.seen, self._heard(at))))
+                yield tuple(sorted((*others, at | _READ))), memory._replace(seen=seen)
+        for read in set(combinations(memory.seen, honest)):
+            yield from self._speak(servers, memory, read)
+
+    def _heard(self, at: int) -> Holding:
+        """What a server says that is read. Its status is of interest to one mutant only."""
+        holding = self.table.locals[at >> _FLAGS].holding
+        if self.rules.blank_joins == "settled side":
+            return holding
+        return (*rule.vote_of(holding), Status.HELD)
+
+    def _speak(
+        self, servers: tuple[int, ...], memory: Memory, read: Sequence[Holding]
+    ) -> Iterator[Faulty]:
+        table = self.table
+        local = table.locals[memory.now]
+        unread = tuple(sorted(at & ~_READ for at in servers))
+        for holding in rule.first_words(local.holding, read, self.n, self.rules):
+            now = table.id(spoken(local, holding))
+            yield unread, memory._replace(now=now, blank=False, seen=())
 
     def shown(self, state: Faulty) -> str:
         table, (servers, memory) = self.table, state
         text = " | ".join(
-            _shown(table.locals[at >> 1]) + (" new key known" if at & 1 else "") for at in servers
+            _shown(table.locals[at >> _FLAGS])
+            + (" new key known" if at & _KNOWS else "")
+            + (" read" if at & _READ else "")
+            for at in servers
         )
         lost = f", old key {_shown(table.locals[memory.old])}" if memory.old >= 0 else ""
         copy = f", copy {_shown(table.locals[memory.copy])}" if memory.copy >= 0 else ""

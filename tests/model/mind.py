@@ -77,9 +77,11 @@ class Mind:
                     self.holding = self._adopted(vote)
                     break
             if self.holding[3] is Status.SETTLED:
-                for vote in self.heard:
-                    if vote in self.bodies and vote[0] == self.holding[0] + 1:
-                        self._judge(vote)
+                after = self.holding[0] + 1
+                for vote in [v for v in self.heard if v[0] == after and v in self.bodies]:
+                    self._judge(
+                        vote
+                    )  # the first that can be taken, and what is in conflict with it
             if self.holding == before:
                 break
         if self.holding[3] in CONTESTED:

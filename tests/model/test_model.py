@@ -291,6 +291,24 @@ def test_two_servers_one_of_which_loses_its_memory(fault):
     holds(exhaust(FaultyWorld(2, fault, seqs=3)))
 
 
+@pytest.mark.parametrize("fault", QUIET, ids=names)
+def test_reading_one_by_one(fault):
+    """What it read of one may be old when it speaks, and it may have adopted something since."""
+    fault = fault._replace(reads="one by one")
+    holds(exhaust(FaultyWorld(3, fault, seqs=2)))
+    holds(exhaust(FaultyWorld(2, fault._replace(quiet=False), seqs=3)))
+
+
+@pytest.mark.slow
+def test_four_servers_read_one_by_one():
+    holds(exhaust(FaultyWorld(4, Fault(reads="one by one"), seqs=2)))
+
+
+@pytest.mark.slow
+def test_three_servers_read_one_by_one_further_on():
+    holds(exhaust(FaultyWorld(3, Fault(quiet=True, reads="one by one"), seqs=3)))
+
+
 @pytest.mark.parametrize("fault", FAULTS[::2], ids=names)
 def test_four_servers_one_of_which_loses_its_memory(fault):
     holds(exhaust(FaultyWorld(4, fault, seqs=2)))
@@ -385,8 +403,9 @@ def test_mutant_of_memory(name):
     """Each pays two payees of three servers, under one set of keys, with nobody lying."""
     rules, kind = MEMORY_MUTANTS[name]
     cost = frozenset({Breach.TWO_RECEIPTS})
-    world = FaultyWorld(3, Fault(kind, quiet=True), seqs=2, rules=rules)
-    assert cost <= exhaust(world, until=cost).breaches.keys()
+    for reads in ("at one moment", "one by one"):
+        world = FaultyWorld(3, Fault(kind, quiet=True, reads=reads), seqs=2, rules=rules)
+        assert cost <= exhaust(world, until=cost).breaches.keys()
 
 
 @pytest.mark.slow

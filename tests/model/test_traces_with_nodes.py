@@ -172,12 +172,18 @@ def test_compaction_with_y_on_before_the_bundle():
 ROWS = [(1, A, B), (1, A, C), (2, B, C), (2, B, D), (2, C, D), (3, C, B), (3, D, B), (3, D, C)]
 
 
-@pytest.mark.parametrize(("n", "liars"), [(2, 0), (3, 0), (4, 0), (4, 1), (7, 2)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("n", "liars"),
+    [(2, 0), (3, 0), (4, 1), pytest.param(4, 0, marks=SLOW), pytest.param(7, 2, marks=SLOW)],
+)
 def test_any_steps(n, liars):
     """Random steps, beside each other: every outcome and every holding is the model's."""
     draw = random.Random(10 * n + liars)
     highest = 0
-    for _ in range(6):
+    for _ in range(5):
         world = Both(n, liars=liars)
         servers = list(world.model.at)
         for at in range(24):  # later rows later, and each to several servers: something settles

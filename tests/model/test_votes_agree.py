@@ -130,13 +130,17 @@ def drawn(n, count):
 PLAYS = {
     "two words": (3, two_words),
     "a word and a receipt": (3, word_and_receipt),
-    "drawn, of 3": (3, lambda: list(drawn(3, 800))),
-    "drawn, of 4": (4, lambda: list(drawn(4, 800))),
+    "drawn, of 3": (3, lambda: list(drawn(3, 400))),
+    "drawn, of 4": (4, lambda: list(drawn(4, 600))),
     "drawn, of 7": (7, lambda: list(drawn(7, 300))),
 }
 
 
-@pytest.fixture(scope="module", params=PLAYS)
+QUICK = {"two words", "drawn, of 3"}
+PARAMS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PLAYS]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def played(request):
     """(n, cases with what the node had of each at once, and when it had asked)."""
     n, cases = PLAYS[request.param]
@@ -231,7 +235,7 @@ def test_every_receipt_of_three():
     assert 0 < compare_receipts(3, cases) < len(cases)
 
 
-@pytest.mark.parametrize(("n", "count"), [(4, 600), (7, 400)])
+@pytest.mark.parametrize(("n", "count"), [(4, 400), (7, 300)])
 def test_receipts_of_more(n, count):
     draw = random.Random(n)
     cases = [
