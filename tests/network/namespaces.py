@@ -3,6 +3,7 @@
 Clients reach each server by a second link that is never cut. Root only; who isn't skips.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from servers import Process
 
 PORT = 7333
+_made = itertools.count()
 
 
 def ip(*words):
@@ -25,10 +27,11 @@ class Switch:
             pytest.skip("ip is not installed: apt-get install iproute2")
         if os.geteuid():
             pytest.skip("network namespaces need root")
-        name = f"bt{os.getpid()}"
+        name = f"bt{os.getpid() % 100_000}n{next(_made)}"  # 15 letters at most, with what follows
         self.count = count
         self._hub = f"{name}-hub"
         self._places = [f"{name}-{index}" for index in range(count)]
+        self._outside = [f"{name}c{index}" for index in range(count)]
 
     def __enter__(self):
         try:
@@ -46,6 +49,8 @@ class Switch:
         return self
 
     def __exit__(self, *_):
+        for link in self._outside:  # a namespace takes its time to go, with all that is in it
+            subprocess.run(["ip", "link", "del", link], check=False, capture_output=True)
         for place in [self._hub, *self._places]:
             subprocess.run(["ip", "netns", "del", place], check=False, capture_output=True)
 
@@ -58,7 +63,7 @@ class Switch:
         ip("-n", self._hub, "link", "set", f"port{index}", "master", "switch", "up")
         ip("-n", place, "address", "add", f"10.214.0.{number}/24", "dev", "net")
         ip("-n", place, "link", "set", "net", "up")
-        outside = f"bt{os.getpid() % 100_000}c{index}"
+        outside = self._outside[index]
         ip("link", "add", outside, "type", "veth", "peer", "name", "client", "netns", place)
         ip("address", "add", f"10.213.{number}.1/30", "dev", outside)
         ip("link", "set", outside, "up")

@@ -46,6 +46,11 @@ class Failing(Process):
             (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             os.kill(int(child), number)
 
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.signal(signal.SIGKILL)  # strace killed alone would leave it running
+        super().__exit__(*error)
+
     def hits(self):
         """What failed: (call, kind of file)."""
         found = _INJECTED.findall(self._trace.read_text())
