@@ -25,6 +25,7 @@ log = logging.getLogger("billots.consults")
 
 _MOMENT_S = 0.25
 """What the feeds settle as a rule within a moment isn't asked about at once."""
+_SWEEP_S = 10.0
 _DISPUTED_S = 10.0
 """The least pause before a disputed billot is asked about again."""
 
@@ -37,12 +38,14 @@ class Consulting:
         self.consults = consults
         self.known: list[str] = []
         """Billots of which something may be said now that could not be before."""
+        self._sweep_at = 0.0
         self.positions: list[str] = []
         """Servers (by key) that are to be asked how far their feeds go now."""
         self._limits = limits
         self._feeds = taking.feeds
         self._ledger = taking.ledger
         self._memory = taking.memory
+        consults.reading = not self._memory.is_free
         for billot in taking.regained:
             consults.want(billot, OWN, 0.0)
 
@@ -74,6 +77,15 @@ class Consulting:
                 self.consults.want(billot, CONTESTED, now + _MOMENT_S)
             else:
                 self.consults.want(billot, OWN, now + self._limits.consult_after_s)
+
+    def sweep(self, now: float) -> None:
+        """Want again what there was no room for."""
+        if self.consults.overflowed and now >= self._sweep_at:
+            self.consults.overflowed, self._sweep_at = False, now + _SWEEP_S
+            for billot in self._ledger.unsettled_billots:
+                self.consults.want(billot, OWN, now)
+            for billot in self._feeds.votes.billots:
+                self._feeds.watch(billot, next(iter(self._feeds.votes.newest_of(billot))), now)
 
     def is_open(self, billot: str) -> bool:
         """Whether something is still to be learned of a billot."""
@@ -164,7 +176,7 @@ class Consulting:
         """Whether a server without its memory may have read enough now."""
         memory, feeds = self._memory, self._feeds
         for key in memory.to_read():
-            if feeds.votes.newest(key) >= memory.targets[key]:
+            if feeds.votes.newest(key) >= memory.targets[key] and not feeds.votes.has_lost(key):
                 waits = feeds.wanted.first_lsn(key)
                 if not memory.is_live(key):
                     self.positions.append(key)
@@ -182,6 +194,7 @@ class Consulting:
         unread = [b for b, word in words.items() if word is not Word.FREE and not sides.get(b)]
         if not self._memory.finish(unread):
             return False
+        self.consults.reading = False
         for billot, transfers in sides.items():
             self.known.append(billot)
             for transfer in transfers[:1]:

@@ -81,6 +81,8 @@ class Consults:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.reading = False
+        """Whether what the feeds bring is asked about on our own account."""
         self._budget = Budget()
         self._wants: dict[str, Want] = {}
         self._count: dict[str, int] = {}
@@ -89,6 +91,8 @@ class Consults:
         self._strangers: dict[str, float] = {}
         self._numbers = itertools.count()
         self._finished: list[Finished] = []
+        self.overflowed = False
+        """Whether something could not be wanted, for there was too much of it."""
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -114,6 +118,7 @@ class Consults:
     def _new(self, billot: str, at: float, cause: str, pause_s: float) -> Want | None:
         """Something new is wanted; None if this cause wants too much already."""
         if self._count.get(cause, 0) >= self._limits.consults_wanted_max:
+            self.overflowed = True
             return None
         want = self._wants[billot] = Want(at, cause, pause_s)
         self._count[cause] = self._count.get(cause, 0) + 1
@@ -129,9 +134,13 @@ class Consults:
         self._count[want.cause] -= 1
 
     def news(self, billot: str, voter: str, now: float) -> None:
-        """A feed has news of a billot: if it isn't settled soon, its voter pays for asking."""
+        """A feed has news of a billot: if it isn't settled soon, its voter pays for asking.
+
+        Who reads them without its memory (`reading`) asks on its own account.
+        """
         if billot not in self._wants:
-            self.want(billot, voter, now + self._limits.consult_after_s)
+            cause = OWN if self.reading else voter
+            self.want(billot, cause, now + self._limits.consult_after_s)
 
     def for_wallets(self, billots: Iterable[str], now: float, at: float) -> bool:
         """Ask because a wallet asks; False if any of them can't be: there was too much of it.

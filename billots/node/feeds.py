@@ -43,7 +43,7 @@ class Feeds:
         self._ledger = ledger
         self._trust = trust
         self._limits = limits
-        self._watch = watch
+        self.watch = watch
         self._done = Notifications(limits.seen_max)
         self._bodies: dict[str, Transfer] = {}
 
@@ -98,7 +98,7 @@ class Feeds:
             return self.receipts.also(voter, billot, seq, ballot)
         if self.votes.add(voter, billot, seq, ballot):
             self.to_count.append(billot)
-            self._watch(billot, voter, now)
+            self.watch(billot, voter, now)
         return True
 
     def stated(self, voter: str, statement: Statement, now: float) -> None:
@@ -276,7 +276,7 @@ class Feeds:
 
     def _want_again(self, voter: str, billot: str, ballot: Ballot, now: float) -> None:
         if ballot.transfer_id is None or not ballot.lsn:
-            self._watch(billot, voter, now)  # only a consult can bring its body
+            self.watch(billot, voter, now)  # only a consult can bring its body
         elif ballot.transfer_id not in self.wanted:
             proof = ballot.proof if isinstance(ballot.proof, ReadBatch) else None
             row = TransferRow(ballot.lsn, ballot.transfer_id, (billot,))

@@ -17,11 +17,13 @@ from billots.errors import InputError
 from billots.feed import AdoptedRow, FeedBatch
 from billots.jsonrpc import Incoming, call, decode_incoming
 from billots.messages import (
+    Cursor,
     Fetch,
     Fetched,
     Info,
     Pair,
     SendTransfer,
+    Subscribe,
     Subscribed,
     WhoOwns,
 )
@@ -238,6 +240,13 @@ class Links:
         """Ask for bodies that are overdue."""
         feeds, size = self._node.rounds.feeds, self._node.limits.fetch_max
         by_key = {link.key: link for link in self._links.values() if link.up and link.key}
+        for key, lsn in feeds.votes.found_room().items():
+            self._node.memory.forget(key)
+            if key in by_key:  # else it begins there when the link is up
+                by_key[key].received_lsn = lsn - 1
+                since = Cursor(key, lsn - 1)
+                subscribe = Subscribe(since, self._node.key.public_hex)
+                self.call(by_key[key], "subscribe", subscribe)
         asks, given_up = feeds.wanted.due(now, by_key, size * _FETCHES_MAX)
         for voter, transfer_ids in asks.items():
             link = by_key[voter]
@@ -250,6 +259,7 @@ class Links:
     def consult(self, now: float) -> None:
         """Ask about billots whose time has come, and how far feeds go that are read."""
         rounds = self._node.rounds
+        rounds.consulting.sweep(now)
         by_key = {link.key: link for link in self._links.values() if link.up and link.key}
         positions, rounds.consulting.positions = rounds.consulting.positions, []
         for key in positions:

@@ -132,6 +132,10 @@ class Memory:
             if received >= lsn:
                 self._live.add(key)
 
+    def forget(self, key: str) -> None:
+        """Some of its feed has to be read once more."""
+        self._live.discard(key)
+
     def is_live(self, key: str) -> bool:
         """Whether we had all of its feed at one moment since the start."""
         return key in self._live

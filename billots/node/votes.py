@@ -142,6 +142,19 @@ class Votes:
         for table in (self._open, self._open_order, self._read, self._count, self._lost):
             table.pop(voter, None)
 
+    def has_lost(self, voter: str) -> bool:
+        """Whether votes of this voter were one too many."""
+        return voter in self._lost
+
+    def found_room(self) -> dict[str, int]:
+        """Voters with lost votes for which there is room again; the lsn from which to read."""
+        room = self._votes_per_voter_max // 2
+        found = {v: lsn for v, lsn in self._lost.items() if self._count.get(v, 0) <= room}
+        for voter, lsn in found.items():
+            del self._lost[voter]
+            self.unread(voter, lsn)
+        return found
+
     # -- how far each feed is read ------------------------------------------------------------
 
     def hold(self, voter: str, lsn: int) -> None:
