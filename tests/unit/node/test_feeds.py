@@ -187,6 +187,19 @@ def test_attack_a_body_that_says_something_else_proves_nothing():
     assert all(peer.up for peer in peers), "the statement itself is sound"
 
 
+def test_attack_a_body_with_rows_that_do_not_exist_is_passed_over():
+    _, server, peers = four()
+    assert server.client().transfer(sign(DAN, ANN, "a-1 8")) is None
+    for peer in peers:
+        (question,) = peer.asked()
+        statement = peer.statement(question, {"a-1": (LATER, SETTLED)})
+        statement["billots"][0]["transfer"]["billots"] = [["a-1", 7], ["a-20001", 1]]
+        peer.reply(question, statement)
+        server.step()
+    assert server.shows("a-1") == (0, MINT.owner, "settled")
+    assert all(peer.up for peer in peers)
+
+
 @pytest.mark.parametrize(
     ("transfer", "proves"),
     [

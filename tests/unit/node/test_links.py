@@ -159,6 +159,20 @@ def test_an_accepted_key_takes_the_place_of_the_one_known(named):
     assert server.node.trust.electorate.retired == {peer.key.public_hex: host.place}
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1", "s.example"])
+def test_accepting_what_is_known_or_on_this_machine_changes_nothing(place):
+    net, server, (peer,) = alone_with(1, domain=place)
+    submit(server, sign(MINT, BOB, "a-2 1"))
+    net.run(3.1)
+    server.crash()
+    host = Host(place, 8000, peer.key.public_hex)
+    server.settings = dataclasses.replace(server.settings, accept=(host,))
+    server.start()
+    assert server.node.trust.electorate.retired == {}
+    assert Peer(net, server, 0, peer.key).up
+    assert server.node.trust.keys == {peer.key.public_hex}
+
+
 def test_a_key_is_remembered_before_it_is_on_disk():
     net, server, (peer,) = alone_with(1, domain="s.example")
     net.cut(server, peer.conn)

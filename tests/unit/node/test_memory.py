@@ -26,7 +26,7 @@ from network import (
     submit,
 )
 
-from billots.feed import TransferRow
+from billots.feed import AdoptedRow, TransferRow
 from billots.holding import Holding, Status, Vote
 from billots.jsonrpc import call, notification
 from billots.limits import Limits
@@ -219,6 +219,21 @@ def test_it_joins_the_one_side_that_has_votes():
     assert server.shows("a-1")[:2] == (1, ANN.owner)
 
 
+def test_it_joins_nobody_before_the_body_is_here():
+    """There would be nothing to take."""
+    net, server, peers = blank()
+    client = server.client()
+    assert client.transfer(DOUBLE) is None
+    answer_all(peers, [{"a-1": held(FIRST, "a-1")}] * 2 + [{}])
+    assert client.step() == []
+    assert server.state() == {}
+    assert server.client().says("a-1", consult=True)["status"] == "unknown"
+    net.run(1.1)
+    answer_all(peers, [{"a-1": FIRST}] * 2 + [{}])
+    assert error(client.step()[0]) == "conflicting_transfer"
+    assert server.shows("a-1")[:2] == (1, ANN.owner)
+
+
 def test_one_of_f_that_alone_says_so_may_be_left_out():
     """With all three heard, one may lie; joining it is as good as any."""
     _, server, peers = blank()
@@ -384,6 +399,21 @@ def two_sides():
     assert phase(server) is Phase.READY
     assert unread_of(server) == ["a-1"]
     return net, server, peers
+
+
+@pytest.mark.slow
+def test_attack_two_sides_about_very_many_billots_leave_it_asking():
+    """Their list has a bound: beyond it, it consults on, as if it had not read."""
+    count = 10_001
+    _, server, peers = blank(2, lsn=count)
+    for peer, to in zip(peers, (ANN, BOB), strict=True):
+        for first in range(1, count + 1, 256):
+            numbers = range(first, min(first + 256, count + 1))
+            peer.feed(*[AdoptedRow(n, f"a-{n}", 1, MINT.owner, to.owner) for n in numbers])
+        peer.step()
+    assert server.node.memory.is_through
+    assert phase(server) is Phase.BLANK
+    assert status(asking(server.client(), "a-20000", consult=True)) == "unknown"
 
 
 def test_after_reading_it_joins_neither_of_two_sides():

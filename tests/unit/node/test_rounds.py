@@ -314,12 +314,14 @@ def test_what_waits_is_bounded_per_connection_and_one_per_id_and_seq():
     assert two.transfer(sign(ANN, CAT, "a-1 2")) is None
 
 
-def test_what_waits_for_one_row_while_another_is_taken_meanwhile():
+@pytest.mark.parametrize("after_s", [0, 3])
+def test_what_waits_for_one_row_while_another_is_taken_meanwhile(after_s):
     """Its time is up when the row that it did not wait for has moved on."""
     net = Net(2)
     waiting, client = net[0].client(), net[0].client()
     submit(net[0], sign(MINT, ANN, "a-1 1"))
     assert waiting.transfer(sign(ANN, BOB, "a-1 2", "b-3 1")) is None
+    net.run(after_s)
     accepted(client.transfer(sign(ANN, CAT, "b-3 1")))
     net.run(6)
     (answer,) = waiting.read()
