@@ -39,6 +39,8 @@ class Consulting:
         self.known: list[str] = []
         """Billots of which something may be said now that could not be before."""
         self._sweep_at = 0.0
+        self._too_few: frozenset[str] = frozenset()
+        self._too_few_until = 0.0
         self.positions: list[str] = []
         """Servers (by key) that are to be asked how far their feeds go now."""
         self._limits = limits
@@ -46,7 +48,7 @@ class Consulting:
         self._ledger = taking.ledger
         self._memory = taking.memory
         consults.reading = not self._memory.is_free
-        for billot in taking.regained:
+        for billot in taking.ledger.unsettled_billots:
             consults.want(billot, OWN, 0.0)
 
     # -- when to ask --------------------------------------------------------------------------
@@ -187,12 +189,17 @@ class Consulting:
     def read(self, now: float) -> bool:
         """All is read that had to be: from now on it votes, but where two sides have votes.
 
-        Where one side has votes it joins them. Returns False if too many are left open.
+        Where one side has votes it joins them. Returns False if too many are left open; that is
+        looked at again when more feeds are read, or after a while.
         """
+        readers = self._memory.readers
+        if readers == self._too_few and now < self._too_few_until:
+            return False
         words = {billot: self._word(billot) for billot in self._feeds.votes.billots}
         sides = {b: self._side(b, word) for b, word in words.items() if isinstance(word, Vote)}
         unread = [b for b, word in words.items() if word is not Word.FREE and not sides.get(b)]
         if not self._memory.finish(unread):
+            self._too_few, self._too_few_until = readers, now + _SWEEP_S
             return False
         self.consults.reading = False
         for billot, transfers in sides.items():

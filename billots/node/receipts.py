@@ -88,13 +88,13 @@ class Receipts:
         self._queue.append((now + self._after_s, billot, seq))
 
     def also(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
-        """One more vote for a holding that was settled here; False if nobody waited for it."""
+        """One more vote for a holding that was settled here; False if nothing is kept for it."""
         kept = self._kept.get(billot)
         if kept is None:
             return self._also_on_disk(voter, billot, seq, ballot)
-        if (kept.seq, kept.vote) != (seq, ballot.vote) or voter in kept.ballots:
+        if (kept.seq, kept.vote) != (seq, ballot.vote):
             return False
-        kept.ballots[voter] = ballot
+        kept.ballots.setdefault(voter, ballot)
         complete = self._is_complete(kept.ballots) and not kept.for_good
         if complete and self._is_at(billot, seq):
             del self._kept[billot]
@@ -116,7 +116,7 @@ class Receipts:
         vote = shown_vote(ballot.proof, ballot.lsn)
         voters = {word.server for word in Receipt(stored.transfer, stored.votes).words()}
         if voter in voters or vote is None:
-            return False
+            return True
         complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
         if complete and self._is_at(billot, seq):
             self._let_go(billot)
