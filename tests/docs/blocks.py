@@ -13,7 +13,7 @@ ALL = sorted(
     [
         *ROOT.glob("*.rst"),
         *DOCS.rglob("*.rst"),
-        ROOT / "tests" / "vectors" / "README.rst",
+        *(ROOT / "tests").rglob("README.rst"),
     ]
 )
 
