@@ -28,7 +28,8 @@ class Mind:
         self.bodies: set[Vote] = set()
         self.said: dict[int, dict[Vote, bool]] = {}
         """What each of the others voted for, and whether it claimed that it is settled."""
-        self.heard: list[Vote] = []
+        self.named: dict[tuple[int, Vote], bool] = {}
+        """Their votes in the order in which they came, and whether they say by which transfer."""
 
     def hear(self, number: int, vote: Vote, *, claim: bool, body: bool = True) -> None:
         """A server's word, after the transfer that it is about if it has one with it."""
@@ -37,7 +38,7 @@ class Mind:
         if vote[0]:
             said = self.said.setdefault(number, {})
             said[vote] = claim or said.get(vote, False)
-            self.heard.append(vote)
+            self.named[number, vote] = body or self.named.get((number, vote), False)
             self._count()
 
     def show(self, vote: Vote) -> None:
@@ -78,7 +79,7 @@ class Mind:
                     break
             if self.holding[3] is Status.SETTLED:
                 after = self.holding[0] + 1
-                for vote in [v for v in self.heard if v[0] == after and v in self.bodies]:
+                for vote in [v for (_, v), named in self.named.items() if named and v[0] == after]:
                     self._judge(
                         vote
                     )  # the first that can be taken, and what is in conflict with it

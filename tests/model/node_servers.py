@@ -138,10 +138,16 @@ class NodeCluster:
         return small(self.at[name].holding(BILLOT))
 
     def receipts(self, *, old: bool = False) -> list[Vote]:
-        """What is final for a payee: with the keys of now, or those before any was lost."""
-        keys = {name: server.key.public_hex for name, server in self.at.items()}
-        keys |= self.retired if old else {}
-        words = [{said.vote for said in self.said.get(key, [])} for key in keys.values()]
+        """What is final for a payee: with the keys of now, or those before any was lost.
+
+        From four servers on a lost key counts beside the new one, as one of the f.
+        """
+        both = self.n >= rule.DESIGN.retired_keys_count_from_n
+        words = []
+        for name, server in self.at.items():
+            now, lost = server.key.public_hex, self.retired.get(name)
+            keys = {now} if lost is None else {now, lost} if both else {lost if old else now}
+            words.append({said.vote for key in keys for said in self.said.get(key, [])})
         every = {vote for votes in words for vote in votes}
         words += [every] * self.liars
         return sorted(vote for vote in every if rule.is_receipt(words, vote, self.n))

@@ -81,10 +81,12 @@ class Played:
         assert {self.holding(billot) for billot in billots} <= {holding}
 
     def settle(self, settled: Transfer) -> None:
-        """A receipt is shown, of a quorum of the others' feed votes."""
+        """A receipt is shown, of a quorum's feed votes: the others', and of two also our own."""
         quorum = rule.DESIGN.quorum_of_servers(self.n)
-        votes = tuple(feed_vote(number, settled) for number in range(quorum))
-        self.show(Receipt(settled, votes))
+        votes = [feed_vote(number, settled) for number in range(min(quorum, self.n - 1))]
+        if len(votes) < quorum:
+            votes.append(feed_vote(0, settled, own=True))
+        self.show(Receipt(settled, tuple(votes)))
 
     def show(self, receipt: Receipt) -> bool:
         """Somebody shows a receipt: whether the node says that it is one."""
