@@ -18,7 +18,6 @@ from billots.node.greeting import Greeting
 from billots.node.memory import Memory
 from billots.node.node import Node
 from billots.node.outfeed import OutFeed
-from billots.node.pending import Pending
 from billots.node.receipts import Receipts
 from billots.node.taking import Taking
 from billots.node.trust import Trust
@@ -189,14 +188,6 @@ MUTANTS = {
     "never fetch": [
         Edit(Wanted, "due", "for transfer_id, want in due:", "for transfer_id, want in ():")
     ],
-    "wait for ever": [
-        Edit(
-            Pending,
-            "expired",
-            "self._queue and (self._queue[0][2].over or self._queue[0][0] <= now)",
-            "self._queue and self._queue[0][2].over",
-        )
-    ],
     # Mistakes that the simulator found in the program.
     "show a receipt before the write": [
         Edit(Answers, "_receipt", "if self._ledger.touched(((billot, 0),)):", "if False:")
@@ -211,7 +202,6 @@ MUTANTS = {
     ],
     "owe nothing for the seq before": [
         Edit(Receipts, "leaving", "if self._trust.n == 1:", "if True:"),
-        Edit(Receipts, "_is_at", "return self._ledger.present(billot).seq == seq", "return True"),
     ],
     "never consult": [Edit(Consulting, "is_open", "return self", "return False and self")],
 }

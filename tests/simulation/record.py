@@ -152,7 +152,9 @@ class Record:
     def committed(self, server, entry):
         """An entry that an honest server wrote."""
         vote = Vote(entry.transfer.sender, entry.transfer.to)
-        self.signed_by_owner(entry.transfer.id)
+        signature = self.signed_by_owner(entry.transfer.id).signature
+        if entry.transfer.signature != signature:
+            raise Broken("only what owners signed", f"{server} took {entry.transfer.id}, forged")
         for row in entry.rows:
             at = (row.billot, row.seq)
             self._on_record(at, vote, 1 << server.number)

@@ -1,5 +1,7 @@
 """What must hold once all works again, liars are silent and time has run on."""
 
+from collections import Counter
+
 from billots.holding import Status
 from billots.transfer import conflict
 from simulation.record import Broken
@@ -153,6 +155,9 @@ def _check_evidence(world):
             pair = server.store.evidence(billot)
             if pair is None or (billot, holding.seq) not in conflict(*pair):
                 raise Broken("evidence is kept", f"{server}: {billot} {holding.seq}")
+        for billot in server.store.evidence_billots(None, 1000):
+            for transfer in server.store.evidence(billot):
+                world.record.signed_by_owner(transfer.id)
 
 
 def _check_money(world, server):
@@ -183,14 +188,17 @@ def _check_budgets(world, server):
     """Rows, queues and memory follow what is held, not what was ever said."""
     node, limits = server.node, world.limits
     moved = node.ledger.moved_count
-    rows = len(server.disk.values)
-    if rows > 7 * moved + 60 + 4 * len(world.servers):
-        raise Broken("rows within budget", f"{server}: {rows} rows for {moved} billots")
+    rows = Counter(chr(key[0]) for key in server.disk.values)
+    for kind, most in {"b": moved, "o": moved, "f": moved, "t": rows["f"], "c": rows["f"]}.items():
+        if rows[kind] > most:
+            raise Broken("rows within budget", f"{server}: {rows[kind]} {kind} for {moved} billots")
+    if rows.total() > 7 * moved + 60 + 4 * len(world.servers):
+        raise Broken("rows within budget", f"{server}: {rows.total()} rows for {moved} billots")
     rounds = node.rounds
     feeds = rounds.feeds
     open_payments = world.workload.payments
     sizes = {
-        "pending": (len(rounds.pending), sum(not payment.done for payment in open_payments)),
+        "pending": (len(rounds.pending), sum(payment.is_open for payment in open_payments)),
         "wanted": (len(feeds.wanted), 0),
         "seen": (len(rounds.seen), limits.seen_max),
         "out": (sum(map(len, node.out.values())), 0),

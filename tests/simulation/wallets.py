@@ -162,6 +162,23 @@ class Wallets:
 
         self.tell(server, "who_owns", WhoOwns(billots, nonce), answered)
 
+    def quiz(self, server):
+        """Ask a server that has lost its memory about what it knew."""
+        purses = self.world.workload.purses.values()
+        known = [purse.billot for purse in purses if purse.seq]
+        billots = tuple(self.world.streams("quiz").sample(known, min(len(known), 8)))
+        nonce = self.world.nonce()
+
+        def answered(incoming):
+            if incoming is not None and bytes(incoming.result):
+                statement = msgspec.json.decode(incoming.result, type=Statement)
+                for row in statement.billots:
+                    if row.status not in SILENT:
+                        self.world.record.answered(server, statement.server, row.id, row.seq)
+
+        if billots:
+            self.tell(server, "who_owns", WhoOwns(billots, nonce), answered)
+
     def _count(self, number, statement):
         """One vote for each entry of the list: when it has a new key, the old one's are void."""
         if self.entry_key.setdefault(number, statement.server) != statement.server:

@@ -37,6 +37,7 @@ class Payment:
         self.transfer, self.order = transfer, order
         self.tries, self.tries_max = 0, tries_max
         self.done = False
+        self.is_open = True
 
 
 class Workload:
@@ -131,9 +132,9 @@ class Workload:
         return payment
 
     def _hand_over(self, payment):
-        if payment.done or payment.tries == payment.tries_max:
-            return
-        if payment.tries > _HOPELESS_TRIES and not self._is_honest(payment):
+        hopeless = payment.tries > _HOPELESS_TRIES and not self._is_honest(payment)
+        if payment.done or payment.tries == payment.tries_max or hopeless:
+            payment.is_open = False
             return
         server = payment.order[payment.tries % len(payment.order)]
         payment.tries += 1

@@ -97,6 +97,8 @@ class World:
         """A server was set up anew: those who run the others hear of it and accept the key."""
         if server.honest:
             self.record.new_life(server, self.servers, tuple(self.workload.purses))
+            for after_s in (0.003, 0.02, 0.05, 0.1, 0.2, 0.5):
+                self.clock.after(after_s, self.wallets.quiz, server)
         for other in self.servers:
             if other is not server and server.number in other.trusted:
                 self.clock.after(self._draw.random(), other.accept_key, server.number, key)
