@@ -26,8 +26,8 @@ from billots.messages import (
     WhoOwns,
 )
 from billots.network import format_mils, shown, split_billot_id
+from billots.node.feeds import Feeds
 from billots.node.memory import Memory, Phase
-from billots.node.receipts import Receipts
 from billots.statement import NULL, PROOF_ROWS_MAX, Statement
 from billots.transfer import Transfer
 
@@ -57,14 +57,15 @@ class Answers:
         self,
         ledger: Ledger,
         memory: Memory,
-        receipts: Receipts,
+        feeds: Feeds,
         key: PrivateKey,
         limits: Limits,
     ) -> None:
         self._network = ledger.network
         self._ledger = ledger
         self._memory = memory
-        self._receipts = receipts
+        self._receipts = feeds.receipts
+        self._body = feeds.body
         self._key = key
         self._limits = limits
         self._bytes_max = limits.frame_bytes_max - _ENVELOPE_BYTES
@@ -223,7 +224,7 @@ class Answers:
 
     def fetch(self, transfer_ids: Iterable[str]) -> Fetched:
         """The bodies that are here and fit the frame."""
-        found = (self._ledger.store.transfer(transfer_id) for transfer_id in transfer_ids)
+        found = (self._body(transfer_id) for transfer_id in transfer_ids)
         return Fetched(self._fitting(transfer for transfer in found if transfer is not None))
 
     def evidence(self, billot: str) -> Pair | None:

@@ -255,6 +255,8 @@ class Links:
                 link.fetches[self.call(link, "fetch", Fetch(part))] = part
         for named in given_up:
             feeds.give_up(named)
+            for voter in named:
+                self._node.memory.forget(voter)  # what it named may have moved on by now
 
     def consult(self, now: float) -> None:
         """Ask about billots whose time has come, and how far feeds go that are read."""

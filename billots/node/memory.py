@@ -202,8 +202,9 @@ class Memory:
             for billot in billots
             if self._just_read or billot in self._just_cleared or not self.may_vote(billot)
         ]
-        moved = self._ledger.store.moved(uncertain)
-        return [billot for billot, record in zip(uncertain, moved, strict=True) if record is None]
+        # Not the store's word: a batch may lie there that isn't known to be on disk yet.
+        said = self._ledger.holdings(uncertain)
+        return [billot for billot, holding in zip(uncertain, said, strict=True) if not holding.seq]
 
     def committed(self) -> None:
         """What was learned of others in this round is on disk: it may be spoken of."""

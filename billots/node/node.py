@@ -76,7 +76,7 @@ class Node:
         self.ledger = Ledger(network, store, alone=self.trust.n == 1)
         self.memory = Memory(self.ledger, self.trust)
         self.rounds = Rounds(self.ledger, self.trust, self.memory, limits, self._sign)
-        self.answers = Answers(self.ledger, self.memory, self.rounds.receipts, key, limits)
+        self.answers = Answers(self.ledger, self.memory, self.rounds.feeds, key, limits)
         self.questions = Questions(limits.questions_max, limits.question_s)
         self.hosts = Hosts(settings.trusted, limits.hosts_max)
         self.connections: dict[int, Connection] = {}

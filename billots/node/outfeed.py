@@ -89,9 +89,9 @@ class OutFeed:
         """When the next batch is to be signed."""
         return self._last_at + self._feed_every_s if self._lines else None
 
-    def due(self, now: float) -> list[Signed]:
-        """The batches to send now, in order."""
-        if not self._lines or now < self._last_at + self._feed_every_s:
+    def due(self, now: float, *, at_once: bool = False) -> list[Signed]:
+        """The batches to send now, in order; `at_once` all that there is."""
+        if not self._lines or (now < self._last_at + self._feed_every_s and not at_once):
             return []
         lines, self._lines = self._lines, []
         self._last_at = now

@@ -158,6 +158,8 @@ class Requests:
 
     def _info(self, *_: object) -> Info:
         node = self._node
+        # Its lsn is all that there is: who has read so far had everything at this moment.
+        node.subscriptions.feed(self._now, at_once=True)
         ledger, trust, rounds, settings = node.ledger, node.trust, node.rounds, node.settings
         counts = {
             "billots_moved": ledger.moved_count,

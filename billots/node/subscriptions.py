@@ -92,9 +92,9 @@ class Subscriptions:
             if not connection.blocked and not back:
                 self._node.send(conn, message)
 
-    def feed(self, now: float) -> None:
+    def feed(self, now: float, *, at_once: bool = False) -> None:
         """Send what is due to those who are up to date; the others get pages."""
-        due = self.outfeed.due(now)
+        due = self.outfeed.due(now, at_once=at_once)
         if not due:
             return
         frames = [(signed, signed.frame(), signed.sources) for signed in due]
