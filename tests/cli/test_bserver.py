@@ -369,10 +369,11 @@ def test_a_trusted_server_that_is_not_there_is_told_once(tmp_path):
         words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         assert server.stderr is not None
-        told = server.stderr.readline()
+        told = [server.stderr.readline(), server.stderr.readline()]
         server.terminate()
         out, err = server.communicate(timeout=20)
-    assert "WARNING billots.links: can't reach localhost:1: connection refused" in told
+    assert "INFO billots.memory: a new server: it reads the trusted servers' feeds" in told[0]
+    assert "WARNING billots.links: can't reach localhost:1: connection refused" in told[1]
     assert "Trusted: 1 server; 2 of 2 make a quorum" in out
     assert err == ""
 
