@@ -87,6 +87,7 @@ class Greeting:
             node.hangups.add(link.id)
         else:
             link.key = key
+            self._links.remembered.newest(key)  # nothing older takes its place
             self._links.remembered.learn(entry.host, key)
             since = Cursor(key, self._links.remembered.cursor(key))
             self._links.call(link, "subscribe", Subscribe(since, node.key.public_hex))

@@ -59,7 +59,7 @@ class Memory:
         self._ledger = ledger
         self._trust = trust
         self._since: float | None = None
-        self._waited = False
+        self._waited = self._news = False
         self._heard: set[str] = set()
         self._cleared: dict[str, None] = {}
         self._read: set[str] = set()
@@ -93,9 +93,11 @@ class Memory:
     @property
     def next_at(self) -> float | None:
         """When `tick` has something to do."""
-        if self.phase is not Phase.WAKING or self._waited:
+        if self.phase is not Phase.WAKING:
             return None
-        return 0.0 if self._since is None else self._since + WAKE_S
+        if self._since is None or self._news:
+            return 0.0
+        return None if self._waited else self._since + WAKE_S
 
     def tick(self, now: float) -> bool:
         """Time has passed; whether it woke up."""
@@ -106,7 +108,7 @@ class Memory:
             log.info("asking the trusted servers for newer votes under this server's key")
         # q-1 others: without them no vote of ours could settle anything, so that nothing is lost
         # by waiting for them. Below that we wait on, whatever the clock says.
-        self._waited = now >= self._since + WAKE_S
+        self._waited, self._news = now >= self._since + WAKE_S, False
         enough = self._trust.quorum - 1 if self._waited else self.must_read
         if self._trust.n > 1 and len(self._heard & self._trust.keys) < enough:
             return False
@@ -117,6 +119,7 @@ class Memory:
     def heard(self, key: str) -> None:
         """A trusted server has shown the newest feed batch that it has of us: not above ours."""
         self._heard.add(key)
+        self._news = True
 
     # -- reading ------------------------------------------------------------------------------
 

@@ -46,7 +46,9 @@ class Remembered:
             self._ledger.put_meta(name, self._known[name])
         for key, batch in self._feeds.newest.items():
             cursor = self._feeds.votes.cursor(key)
-            if cursor > self._noted.get(key, 0):
+            if key not in self._noted:
+                self._noted[key] = int(self._ledger.store.meta(f"cursor/{key}") or b"0")
+            if cursor > self._noted[key]:
                 self._noted[key] = cursor
                 self._ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
                 self._ledger.put_meta(f"newest/{key}", msgspec.json.encode(batch))
