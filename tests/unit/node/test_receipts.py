@@ -214,7 +214,6 @@ def test_votes_are_added_on_disk_that_do_not_complete_it():
     assert shown(server) is None
 
 
-@pytest.mark.xfail(strict=True, reason="the transfer looks as if nobody missed it")
 @pytest.mark.parametrize("wait_s", [0, 2], ids=["in memory", "on disk"])
 def test_who_says_the_same_again_hides_nobody_elses_vote(wait_s):
     """Its row may be read again after a restart of ours."""
