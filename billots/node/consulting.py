@@ -47,7 +47,7 @@ class Consulting:
         self._feeds = taking.feeds
         self._ledger = taking.ledger
         self._memory = taking.memory
-        consults.reading = not self._memory.is_free
+        consults.reading = self._memory.is_reading
         for billot in taking.ledger.unsettled_billots:
             consults.want(billot, OWN, 0.0)
 

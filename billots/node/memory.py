@@ -71,7 +71,8 @@ class Memory:
         unread = ledger.store.meta(_UNREAD) or b""
         self.unread = dict.fromkeys(unread.decode().split())
         """Billots of which it may not speak first though it has read: two sides have votes."""
-        if trust.n > 1 and ledger.lsn:
+        used = ledger.lsn or (self._has_read and ledger.store.meta("key"))
+        if trust.n > 1 and used:  # an empty store may be an old copy, too
             self.phase = Phase.WAKING
         elif trust.n > 1 and not self._has_read:
             self.phase = Phase.BLANK
@@ -87,6 +88,11 @@ class Memory:
     def must_read(self) -> int:
         """How many of the others it reads before its first word: all but f."""
         return self._trust.n - 1 - liars_max(self._trust.n)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it has still to read what the others have."""
+        return self.phase is not Phase.READY and not self._has_read
 
     # -- waking -------------------------------------------------------------------------------
 

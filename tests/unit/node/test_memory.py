@@ -8,6 +8,7 @@ from network import (
     CAT,
     DAN,
     MINT,
+    NET,
     NO_ISSUER,
     SERVER_KEYS,
     Net,
@@ -26,11 +27,12 @@ from network import (
     submit,
 )
 
-from billots.feed import AdoptedRow, TransferRow
+from billots.feed import AdoptedRow, FeedBatch, TransferRow
 from billots.holding import Holding, Status, Vote
 from billots.jsonrpc import call, notification
 from billots.limits import Limits
 from billots.node.memory import WAKE_S, Phase, Word
+from billots.store import Batch
 
 ONE, TWO, THREE = SERVER_KEYS[10:13]
 FIRST = sign(MINT, ANN, "a-1 1")
@@ -621,6 +623,21 @@ def test_after_three_seconds_those_are_enough_without_whom_nothing_settles(other
         peers[heard].follow()
         net.run(0.01)
         assert phase(server) is Phase.READY
+
+
+def test_attack_an_empty_store_may_be_an_old_copy_too():
+    """Copied before the first transfer: nothing is in it but that all was read, and a key."""
+    net, server, peers = alone_with(3)
+    server.crash()
+    batch = Batch.empty()
+    batch.meta["key"] = server.key.seed
+    server.store.commit(batch)
+    server.start()
+    assert phase(server) is Phase.WAKING
+    newer = server.net[0].key  # it signed under this key what isn't here
+    votes = FeedBatch.sign(NET.id, newer, [TransferRow(1, FIRST.id)])
+    Peer(net, server, 0, peers[0].key, follow=False).follow(lsn=1, yours=votes)
+    assert server.node.outdated
 
 
 def test_who_waits_for_others_is_not_due_all_the_time():
