@@ -177,6 +177,16 @@ def test_with_nobody_to_ask_a_wallet_waits_a_moment_and_is_told(consults):
     assert due(consults, 9.0) == ["a-1"], "what we want to know ourselves waits for somebody"
 
 
+def test_what_finds_nobody_is_tried_with_growing_pauses():
+    consults = Consults(Limits(consult_again_s=1.0, consult_again_s_max=4.0))
+    consults.want("a-1", OWN, 0.0)
+    times = [0.0]
+    for _ in range(5):
+        assert due(consults, times[-1], reachable=[]) == []
+        times.append(consults.next_at)
+    assert times == [0, 1, 3, 7, 11, 15]
+
+
 def test_who_can_be_asked_after_a_moment_is_asked(consults):
     consults.want("a-2", WALLETS, 0.0)
     assert due(consults, 0.0, reachable=[]) == []

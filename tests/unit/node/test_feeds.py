@@ -187,6 +187,18 @@ def test_attack_a_body_that_says_something_else_proves_nothing():
     assert all(peer.up for peer in peers), "the statement itself is sound"
 
 
+def test_attack_a_body_that_was_not_asked_for_is_not_even_looked_at():
+    _, server, (one, *_) = four()
+    assert server.client().transfer(sign(DAN, ANN, "a-1 8")) is None
+    (question,) = one.asked()
+    statement = one.statement(question, {"a-1": held(LATER, "a-1", SETTLED)})
+    statement["billots"][0]["transfer"] = fields(sign(MINT, BOB, "a-2 1"))
+    one.reply(question, statement)
+    assert len(server.node.checks()) == 1, "that of the statement"
+    server.node.judge([True], server.net.now)
+    assert server.shows("a-2") == (0, MINT.owner, "settled")
+
+
 def test_attack_a_body_with_rows_that_do_not_exist_is_passed_over():
     _, server, peers = four()
     assert server.client().transfer(sign(DAN, ANN, "a-1 8")) is None

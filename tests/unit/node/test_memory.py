@@ -650,6 +650,30 @@ def test_who_waits_for_others_is_not_due_all_the_time():
     assert at is None or at > net.now
 
 
+def test_attack_one_server_under_two_keys_wakes_nobody():
+    net, server, peers = asleep()
+    peers[0].follow()
+    Peer(net, server, 0, SERVER_KEYS[19])
+    net.run(5)
+    assert phase(server) is Phase.WAKING
+    peers[1].follow()
+    net.run(0.01)
+    assert phase(server) is Phase.READY
+
+
+def test_who_is_just_starting_shows_no_proofs():
+    net, server, peers = alone_with(3)
+    submit(server, FIRST)
+    for peer in peers[:2]:
+        peer.feed(row(1, FIRST))
+    net.run(2)
+    assert server.client().says("a-1", proof=True)["receipt"] is not None
+    server.crash()
+    server.start()
+    said = server.client().says("a-1", proof=True, consult=True)
+    assert (said["status"], said["transfer"], said["receipt"]) == ("unknown", None, None)
+
+
 def test_transfers_wait_for_it_three_seconds():
     net, server, _ = asleep()
     client = server.client()

@@ -384,6 +384,16 @@ def test_attack_a_retired_key_counts_for_nothing_below_four():
     assert "result" in server.client().settle(good)
 
 
+def test_attack_a_retired_key_in_an_answer_makes_no_second_vote_of_its_entry():
+    net, server, peers = four()
+    submit(server, FIRST)
+    replaced(net, server, 0).feed(row(1, FIRST))
+    net.run(1.1)
+    (question,) = peers[1].asked()
+    peers[1].states(question, receipts={"a-1": receipt(FIRST, stated(ONE, FIRST))})
+    assert server.shows("a-1") == (1, ANN.owner, "held")
+
+
 def test_attack_retired_keys_are_at_most_f_of_a_receipt():
     net, server, _ = four()
     replaced(net, server, 0)
@@ -433,6 +443,15 @@ def test_what_was_contested_is_kept_though_all_agree():
     settled_by(server, peers, SPEND, lsn=2)
     net.run(2)
     assert shown(server) is None
+
+
+def test_what_was_contested_is_kept_though_the_last_vote_settles_it():
+    _, server, (peer,) = alone_with(1)  # n = 2, q = 2
+    submit(server, FIRST)
+    peer.conflict(FIRST, DOUBLE)
+    peer.feed(row(1, FIRST))
+    assert server.shows("a-1") == (1, ANN.owner, "settled")
+    assert settles(shown(server), (OWN, ONE)) == [("a-1", 1)]
 
 
 def test_a_receipt_on_disk_is_kept_while_there_is_evidence():
