@@ -114,6 +114,14 @@ def test_only_those_whose_feed_we_follow_are_asked():
     assert [len(requests(peer.read(), "who_owns")) for peer in peers] == [0, 1, 0]
 
 
+def test_attack_one_whose_key_was_replaced_is_not_asked_any_more():
+    net, server, peers = four()
+    again = type(peers[0])(net, server, 0, STRANGER)
+    submit(server, FIRST)
+    asked = consult(net, [again, *peers])
+    assert [question is not None for question in asked] == [True, False, True, True]
+
+
 # The answers
 
 

@@ -41,6 +41,7 @@ def test_the_row_with_this_very_lsn():
     assert holds(read.vote(100)) == [("a-2", 1)]
     assert read.vote(1000) is None
     assert read.vote(0) is None
+    assert batch(row(10, FIRST)).vote(1) is None
 
 
 def test_the_hashes_of_a_batch_are_made_once():

@@ -171,6 +171,14 @@ def test_a_payee_presents_the_receipt_with_its_spend(server):
     assert server.shows("a-1") == (8, BOB.owner, "held")
 
 
+def test_a_payee_whose_owner_before_signed_twice_spends_at_one_who_has_the_other(server):
+    """Without the receipt it would not be the owner there."""
+    submit(server, DOUBLE)
+    answer = server.client().transfer(sign(ANN, CAT, "a-1 2"), receipts=fields([ENOUGH]))
+    assert answer["result"]["accepted"]
+    assert server.shows("a-1") == (2, CAT.owner, "held")
+
+
 def test_a_receipt_that_does_not_help_a_transfer_does_not_stop_it(server):
     """It is judged as if it had come alone."""
     client = server.client()
