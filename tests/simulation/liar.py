@@ -12,7 +12,9 @@ from billots.holding import Status
 from billots.jsonrpc import Incoming, answer, notification
 from billots.messages import Accepted, Pair
 from billots.node import Node
+from billots.receipt import Receipt, SignedVote
 from billots.statement import Statement, StatementRow
+from billots.transfer import Transfer
 from simulation.server import FEED_HEAD, Server
 from simulation.wires import CLIENTS
 
@@ -67,6 +69,7 @@ class Liar(Server):
             "withholds": rng.choice((0.0, 0.0, 0.1, 0.6)),
             "is silent": rng.choice((0.0, 0.0, 0.05, 0.5)),
             "frames": rng.choice((0.0, 0.0, 0.05)),
+            "mixes": rng.choice((0.0, 0.3, 1.0)),
         }
         self._numbers = {}
         self._silent = set()
@@ -151,7 +154,7 @@ class Liar(Server):
     # -- statements ---------------------------------------------------------------------------
 
     def _statement(self, statement, place):
-        rows = tuple(self._row(row, place) for row in statement.billots)
+        rows = tuple(self._with_receipt(self._row(row, place)) for row in statement.billots)
         changed = msgspec.structs.replace(statement, billots=rows)
         if isinstance(statement.nonce, str):
             changed = changed.sign(self.node.key, statement.nonce)
@@ -184,6 +187,17 @@ class Liar(Server):
         if row.status is not Status.SETTLED and self._does("claims"):
             return msgspec.structs.replace(row, status=Status.SETTLED)
         return row
+
+    def _with_receipt(self, row):
+        """A receipt of real votes, but not of equal ones: whatever was signed at this (id, seq)."""
+        if not isinstance(row.transfer, Transfer) or not self._does("mixes"):
+            return row
+        said = self.world.wallets.votes.get((row.id, row.seq), {}).values()
+        votes = tuple(SignedVote(statement=statement.signed()) for _, statement in said)
+        if not votes:
+            return row
+        receipt = msgspec.Raw(msgspec.json.encode(Receipt(row.transfer, votes)))
+        return msgspec.structs.replace(row, receipt=receipt)
 
     # -- feeds --------------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ class Record:
         self.known = {}
         self.claims = {}
         self.written = {}
+        self.said = set()
+        self.put_back = set()
         self.newest = {}
         self.floors = {}
         self.settled_as = {}
@@ -61,6 +63,12 @@ class Record:
             if len(seqs) > enough:
                 floor[billot] = sorted(seqs, reverse=True)[enough]
         self.floors[server.number] = floor
+
+    def _binding(self, key, votes):
+        """Votes that bind; those that an old copy lost before they were said, nobody will miss."""
+        if key[0] not in self.put_back:
+            return votes
+        return [vote for vote in votes if (*key, vote) in self.said]
 
     # -- what was said ------------------------------------------------------------------------
 
@@ -123,6 +131,7 @@ class Record:
             return
         if vote not in self.written.get((server.key_hex, billot, seq), ()):
             raise Broken("written before said", f"{server}: {billot} {seq} {_short(vote)}")
+        self.said.add((server.key_hex, billot, seq, vote))
         if settled and not self.is_justified(server, (billot, seq), vote):
             raise Broken("settled by a quorum", f"{server} says {billot} {seq} is settled")
 
@@ -160,11 +169,11 @@ class Record:
             self._on_record(at, vote, 1 << server.number)
             if row.before is not None and row.seq < row.before.seq:
                 raise Broken("seq never falls", f"{server} {at}")
-            written = self.written.setdefault((server.key_hex, *at), [])
-            if written and vote not in written and not entry.adopted:
-                raise Broken(
-                    "one first vote", f"{server} {at}: {_short(written[0])}, {_short(vote)}"
-                )
+            key = (server.key_hex, *at)
+            written = self.written.setdefault(key, [])
+            first = self._binding(key, written)
+            if first and vote not in first and not entry.adopted:
+                raise Broken("one first vote", f"{server} {at}: {_short(first[0])}, {_short(vote)}")
             written.append(vote)
             if entry.adopted:
                 if not self.is_justified(server, at, vote):

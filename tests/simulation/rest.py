@@ -84,6 +84,10 @@ def _is_undecided(world, billot, held):
     Who lost its memory while both sides had votes joins neither, and stays where it was.
     """
     newest = max(holding.seq for holding in held.values() if holding is not None)
+    if len({len(members) for members in world.plan.lists}) > 1:
+        # What is a quorum on a shorter list need not be one for those who trust more servers.
+        signed = world.workload.purses[billot].signed
+        return any(len({t.to for t in transfers}) > 1 for transfers in signed.values())
     voters = {}
     for server, holding in held.items():
         seq = 0 if holding is None else holding.seq

@@ -157,6 +157,7 @@ class Server(Driver):
         """The disk is another: empty, or an old copy."""
         self.crash()
         self.disk = disk
+        self.world.record.put_back.add(self.key_hex)
 
     def _fail(self, error):
         """The store can't be written or read: the process says so, ends, and is started again."""
@@ -208,6 +209,9 @@ class Server(Driver):
                     break
                 self.world.gossip.hears(self, frame)
                 node.received(conn, (frame,), now)
+                if node.outdated and self.honest:  # not a word more under this key
+                    self._outdated()
+                    return
         except (StoreDamaged, StoreFailed) as error:
             # A peer's error ends its own connection; the store's is found in the next round.
             self.world.note(self, "could not read", str(error))

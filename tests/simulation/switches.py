@@ -3,13 +3,10 @@
 ON = {
     # faults
     "wiped": True,
-    "lists": False,
-    # what liars do
-    "claims": False,
-    "receipts": False,
+    "lists": True,
     # what must hold
     "disputes end": True,
     "final can spend": True,
-    "blank is silent": False,
+    "blank is silent": True,
     "states equal": True,
 }

@@ -18,6 +18,7 @@ from simulation.wires import CLIENTS
 
 _ASK_S = 0.12
 _ANSWER_S = 1.5
+_WALLETS = 12
 _ROWS_MAX = 8
 """Billots in a question: a receipt shows all rows of the statements that it is made of."""
 
@@ -44,9 +45,9 @@ class Wallets:
         self.votes = {}
         self.answers = {}
         self._ends = {}
-        self._numbers = {}
         self._calls = {}
         self._asked = {}
+        self._turns = {}
         self._next = 1
         self._ticking = False
         self._queue = deque()
@@ -55,28 +56,30 @@ class Wallets:
 
     # -- calls --------------------------------------------------------------------------------
 
-    def tell(self, server, method, params, then=None):
-        """Send a request to a server; `then(incoming)` hears the answer, or None."""
-        end = self._end_to(server)
+    def tell(self, server, method, params, then=None, wallet=0):
+        """Send a request to a server; `then(incoming)` hears the answer, or None.
+
+        Each wallet has connections of its own: one whose transfers wait is read no further.
+        """
+        end = self._end_to(server, wallet)
         if end is None:
             if then is not None:
                 self.world.clock.after(0.002, then, None)
             return
         number, self._next = self._next, self._next + 1
         if then is not None:
-            self._calls[number] = (server.number, then)
+            self._calls[number] = (end, then)
         self.world.wires.send(end, [call(number, method, params)])
 
-    def _end_to(self, server):
-        end = self._ends.get(server.number)
+    def _end_to(self, server, wallet):
+        end = self._ends.get((server.number, wallet))
         if end is not None and end.up:
             return end
         wires = self.world.wires
         if not server.up or not wires.is_open(CLIENTS, server.place):
             return None
         mine, theirs = wires.connect(self, self.world.new_conn(), server, self.world.new_conn())
-        self._ends[server.number] = mine
-        self._numbers[mine.conn] = server.number
+        self._ends[server.number, wallet] = mine
         server.accept(theirs, "192.0.2.1", exempt=False)
         return mine
 
@@ -89,11 +92,11 @@ class Wallets:
                 waiting[1](incoming)
 
     def ended(self, end):
-        number = self._numbers.pop(end.conn)
-        if self._ends.get(number) is end:
-            del self._ends[number]
-        for call_id, (server, then) in list(self._calls.items()):
-            if server == number:
+        for place, mine in list(self._ends.items()):
+            if mine is end:
+                del self._ends[place]
+        for call_id, (asked, then) in list(self._calls.items()):
+            if asked is end:
                 del self._calls[call_id]
                 then(None)
 
@@ -131,17 +134,13 @@ class Wallets:
             asked = self._asked.get(server.number)
             if asked is not None and now < asked[0] + _ANSWER_S:
                 continue
-            wanted = []
-            for moving in self.moving.values():
-                if not self._has_vote(server, moving):
-                    wanted.append(moving.billot)
-                    if len(wanted) == _ROWS_MAX:
-                        break
+            wanted = [m.billot for m in self.moving.values() if not self._has_vote(server, m)]
             if wanted:
-                # Those who had to wait come first the next time.
-                for billot in wanted:
-                    self.moving[billot] = self.moving.pop(billot)
-                self._ask(server, tuple(wanted), now)
+                # Those who had to wait have their turn the next time.
+                turn = self._turns.get(server.number, 0) % len(wanted)
+                chosen = (wanted[turn:] + wanted[:turn])[:_ROWS_MAX]
+                self._turns[server.number] = turn + len(chosen)
+                self._ask(server, tuple(chosen), now)
         newest = min(now - moving.since for moving in self.moving.values())
         self.world.clock.after(_ASK_S if newest < 1 else 8 * _ASK_S, self._tick)
 
