@@ -152,9 +152,6 @@ MUTANTS = {
         Edit(Taking, "conflict", "self.ledger.keep_evidence(billot, first, second)", "False")
     ],
     "gossip everybody's bodies": [Edit(OutFeed, "add", "entry.here", "True")],
-    "remember refused transfers as seen": [
-        Edit(Taking, "take", "if all(outcome in DEALT_WITH for outcome in outcomes):", "if True:")
-    ],
     "relay whole or not at all": [
         Edit(
             Taking,

@@ -10,7 +10,7 @@ from billots.limits import Limits
 from billots.quorum import liars_max, safe_quorum
 from simulation.switches import ON
 
-SIZES = (*(1,) * 2, *(2,) * 4, *(3,) * 10, *(4,) * 18, *(5,) * 7, *(6,) * 2, *(7,) * 4, 10)
+SIZES = (*(1,) * 2, *(2,) * 4, *(3,) * 12, *(4,) * 20, *(5,) * 6, *(6,) * 2, *(7,) * 3, 10)
 
 
 class Action(NamedTuple):
@@ -88,8 +88,8 @@ def draw(seed, streams):
     if size >= 4:
         lost = min(lost, f)
     liars = tuple(sorted(rng.sample(everybody, max(0, f - lost) if size >= 4 else 0)))
-    seconds = rng.choice((1.0, 1.5, 2.5))
-    count = int(rng.choice((60, 90, 130)) * (0.5 if size > 7 else 1))
+    seconds = rng.choice((0.7, 1.0, 1.6))
+    count = int(rng.choice((80, 110, 140)) * (0.5 if size > 7 else 1))
     actions = _actions(streams("workload"), count, seconds)
     faults = _faults(streams("faults"), size, liars, lost, seconds)
     # What a liar signed before it fell silent counts only for who knows its key, and that of one

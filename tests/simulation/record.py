@@ -83,10 +83,12 @@ class Record:
             vote = Vote(None if sender == "-" else sender, owner)
             self.vote(server, billot, int(seq), vote, settled=status == Status.SETTLED)
 
-    def answered(self, server, key_hex, billot, seq):
+    def answered(self, server, key_hex, row):
         """An answer to a payee: what a server has never falls; only receipts speak of the past."""
+        billot, seq = row.id, row.seq
         floor = self.floors.get(server.number, {}).get(billot, 0)
-        if ON["blank is silent"] and server.key_hex == key_hex and seq < floor:
+        adopted = seq and row.status == Status.SETTLED
+        if server.key_hex == key_hex and seq < floor and not adopted and ON["blank is silent"]:
             raise Broken("blank is silent", f"{server} says {billot} {seq} of what it forgot")
         key = (key_hex, billot)
         newest = self.newest.get(key, 0)

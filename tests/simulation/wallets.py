@@ -173,7 +173,7 @@ class Wallets:
                 statement = msgspec.json.decode(incoming.result, type=Statement)
                 for row in statement.billots:
                     if row.status not in SILENT:
-                        self.world.record.answered(server, statement.server, row.id, row.seq)
+                        self.world.record.answered(server, statement.server, row)
 
         if billots:
             self.tell(server, "who_owns", WhoOwns(billots, nonce), answered)
@@ -187,7 +187,7 @@ class Wallets:
         server = self.world.servers[number]
         for row in statement.billots:
             if server.honest and row.status not in SILENT:
-                self.world.record.answered(server, statement.server, row.id, row.seq)
+                self.world.record.answered(server, statement.server, row)
             if row.status in SILENT or row.id not in self.moving:
                 continue
             votes = self.votes.setdefault((row.id, row.seq), {})

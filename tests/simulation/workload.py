@@ -12,7 +12,7 @@ from billots.receipt import Receipt, SignedVote
 from billots.transfer import Transfer
 
 OWNERS = 9
-BILLOTS = 48
+BILLOTS = 60
 _HOPELESS_TRIES = 8
 """How often a wallet hands over what its own owner, or the one before, signed twice."""
 
@@ -251,9 +251,19 @@ class Workload:
         for billot, seq in rows:
             purse = self.purses[billot]
             if seq > purse.seq and transfer.to != before.to:
-                purse.state, purse.honest = "raced", False
+                self._spoil(billot)
+                purse.state = "raced"
         self._world.conspire(before, transfer)
         self._spread(transfer, self._some(mask)[:2])
+
+    def _spoil(self, billot):
+        """Its owner signed it twice: he deserves nothing of what went with it either."""
+        for payment in self.payments:
+            rows = [row for row, _ in payment.transfer.billots]
+            if not payment.done and billot in rows:
+                for row in rows:
+                    self.purses[row].honest = False
+        self.purses[billot].honest = False
 
     def _replay(self, what, where, *_):
         if self.past:
@@ -301,7 +311,7 @@ class Workload:
             purse.state = "raced"
             self._world.wallets.watch(billot, seq + 1)
             return
-        purse.state = "free"
+        purse.state, purse.honest = "free", True
         for payment in self.payments:
             if not payment.done and payment.transfer is moved:
                 rows = payment.transfer.billots
