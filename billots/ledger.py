@@ -242,12 +242,17 @@ class Ledger:
             found.append(known[lsn])
         return found
 
-    def proof(self, billot: str) -> Transfer | None:
-        """The transfer behind what may be said of a billot: only what is on disk."""
-        fresh = self._fresh.get(billot)
-        moved = fresh.before if fresh is not None else self.store.moved((billot,))[0]
-        entry = None if moved is None else self.store.entry(moved.lsn)
-        return None if entry is None else entry.transfer
+    def proofs(self, billots: Sequence[str]) -> list[Transfer | None]:
+        """The transfers behind what may be said of billots: only what is on disk."""
+        fresh = self._fresh
+        moved = [
+            fresh[billot].before if billot in fresh else record
+            for billot, record in zip(billots, self.store.moved(billots), strict=True)
+        ]
+        lsns = {record.lsn for record in moved if record is not None}
+        entries = {lsn: self.store.entry(lsn) for lsn in lsns}
+        found = (None if record is None else entries[record.lsn] for record in moved)
+        return [None if entry is None else entry.transfer for entry in found]
 
     def evidence(self, billot: str) -> tuple[Transfer, Transfer] | None:
         """The pair kept for a billot."""

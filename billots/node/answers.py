@@ -115,14 +115,13 @@ class Answers:
         left = self._bytes_max - 512 * len(billots)
         silent = set(self._memory.silent(billots))
         proofs: list[tuple[Transfer | None, Raw]] = []
-        for billot in billots:
-            transfer = self._ledger.proof(billot) if billot not in silent else None
+        for billot, found in zip(billots, self._ledger.proofs(billots), strict=True):
+            transfer = None if billot in silent else found
             receipt = NULL if billot in silent else self._receipt(billot)
-            if transfer is not None:
-                left -= len(encode(transfer))
-                transfer = transfer if left > 0 else None
+            left -= len(encode(transfer))
+            shown = transfer if left > 0 else None
             left -= len(bytes(receipt))
-            proofs.append((transfer, receipt if left > 0 else NULL))
+            proofs.append((shown, receipt if left > 0 else NULL))
         return proofs
 
     def _receipt(self, billot: str) -> Raw:

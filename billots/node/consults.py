@@ -174,9 +174,18 @@ class Consults:
         return min((t for t in (until, at) if t is not None), default=None)
 
     def due(
-        self, now: float, reachable: Sequence[str], is_open: Callable[[str], bool]
+        self,
+        now: float,
+        reachable: Sequence[str],
+        is_open: Callable[[str], bool],
+        *,
+        put_off: bool = False,
     ) -> list[str]:
-        """Billots to ask every reachable server about now; those not open any more are dropped."""
+        """Billots to ask every reachable server about now; those not open any more are dropped.
+
+        `put_off`: the feeds are being read, and settle most of it by themselves; only what
+        wallets wait for, or what is in conflict, is asked about now.
+        """
         found: list[str] = []
         while self._queue and self._queue[0][0] <= now and len(found) < _DUE_MAX:
             at, _, billot = heappop(self._queue)
@@ -185,6 +194,10 @@ class Consults:
                 continue
             if billot in self._asked or (want.cause != WALLETS and not is_open(billot)):
                 self._drop(billot)
+                continue
+            if put_off and want.cause not in (WALLETS, CONTESTED):
+                want.at = now + self._limits.consult_after_s
+                heappush(self._queue, (want.at, next(self._numbers), billot))
                 continue
             limits = self._limits
             per_s = limits.consults_own_per_s if want.cause == OWN else limits.consults_per_s

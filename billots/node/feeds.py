@@ -77,6 +77,8 @@ class Feeds:
     def _want(self, voter: str, row: TransferRow, proof: ReadBatch | None, now: float) -> None:
         if self.wanted.name(row.transfer_id, voter, row, proof, now):
             self.votes.hold(voter, row.lsn)
+        else:
+            self.votes.lose(voter, row.lsn)
 
     def _count(
         self, voter: str, row: TransferRow, transfer: Transfer, proof: ReadBatch | None, now: float
@@ -312,6 +314,12 @@ class Feeds:
         for voter, rows in named.items():
             for row, _ in rows:
                 self.votes.release(voter, row.lsn)
+
+    def put_off(self, named: Named) -> None:
+        """Whoever was asked for the body that these rows name is slow: they are read again."""
+        self.give_up(named)
+        for voter, rows in named.items():
+            self.votes.lose(voter, min(row.lsn for row, _ in rows))
 
     # -- voters -------------------------------------------------------------------------------
 

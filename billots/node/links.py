@@ -8,7 +8,7 @@ feed, and `fetch` for bodies.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -240,23 +240,30 @@ class Links:
         """Ask for bodies that are overdue."""
         feeds, size = self._node.rounds.feeds, self._node.limits.fetch_max
         by_key = {link.key: link for link in self._links.values() if link.up and link.key}
-        for key, lsn in feeds.votes.found_room().items():
-            self._node.memory.forget(key)
-            if key in by_key:  # else it begins there when the link is up
-                by_key[key].received_lsn = lsn - 1
-                since = Cursor(key, lsn - 1)
-                subscribe = Subscribe(since, self._node.key.public_hex)
-                self.call(by_key[key], "subscribe", subscribe)
         asks, given_up = feeds.wanted.due(now, by_key, size * _FETCHES_MAX)
         for voter, transfer_ids in asks.items():
             link = by_key[voter]
             for start in range(0, len(transfer_ids), size):
                 part = tuple(transfer_ids[start : start + size])
                 link.fetches[self.call(link, "fetch", Fetch(part))] = part
+        unanswered, feeds.wanted.unanswered = feeds.wanted.unanswered, []
+        for named in unanswered:
+            feeds.put_off(named)
         for named in given_up:
             feeds.give_up(named)
             for voter in named:
                 self._node.memory.forget(voter)  # what it named may have moved on by now
+        self._read_again(by_key)
+
+    def _read_again(self, by_key: Mapping[str, Link]) -> None:
+        """Follow feeds from the row for which there was no room, or no body in time."""
+        feeds = self._node.rounds.feeds
+        for key, lsn in feeds.votes.found_room(feeds.wanted.is_idle).items():
+            self._node.memory.forget(key)
+            if key in by_key:  # else it begins there when the link is up
+                by_key[key].received_lsn = lsn - 1
+                subscribe = Subscribe(Cursor(key, lsn - 1), self._node.key.public_hex)
+                self.call(by_key[key], "subscribe", subscribe)
 
     def consult(self, now: float) -> None:
         """Ask about billots whose time has come, and how far feeds go that are read."""
@@ -269,7 +276,8 @@ class Links:
                 by_key[key].asks_position = True
                 self.call(by_key[key], "info", None, what="position")
         reachable = [key for key, link in by_key.items() if key in self._node.trust.keys]
-        billots = rounds.consults.due(now, reachable, rounds.consulting.is_open)
+        put_off = self.progress.is_moving(now)
+        billots = rounds.consults.due(now, reachable, rounds.consulting.is_open, put_off=put_off)
         for start in range(0, len(billots), PROOF_ROWS_MAX):
             part = tuple(billots[start : start + PROOF_ROWS_MAX])
             for key in reachable:

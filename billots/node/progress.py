@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 log = logging.getLogger("billots.links")
 
+_STANDS_S = 2.0
+"""A feed that brings nothing for so long is not waited for."""
 _EVERY_S = 2.0
 """What takes less time than this isn't told."""
 
@@ -18,6 +20,8 @@ class Progress:
         self._newest = newest
         self._spans: dict[str, tuple[int, int]] = {}
         self._tell_at: float | None = None
+        self._left = 0
+        self._moved_at = float("-inf")
 
     def follow(self, key: str, start: int, end: int) -> None:
         """We follow a feed from the lsn `start` on; it goes up to `end` now."""
@@ -29,6 +33,13 @@ class Progress:
         """Rows still to be read, at most: a feed has gaps."""
         self._spans = {k: (s, e) for k, (s, e) in self._spans.items() if self._newest(k) < e}
         return sum(end - max(start, self._newest(k)) for k, (start, end) in self._spans.items())
+
+    def is_moving(self, now: float) -> bool:
+        """Whether there are rows to be read, and some came lately."""
+        left = self.left
+        if left != self._left:
+            self._left, self._moved_at = left, now
+        return bool(left) and now < self._moved_at + _STANDS_S
 
     @property
     def next_at(self) -> float | None:

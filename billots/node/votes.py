@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 from msgspec import Struct
@@ -69,7 +69,7 @@ class Votes:
                 self.release(voter, before.lsn)
         elif self._count.get(voter, 0) >= self._votes_per_voter_max:
             if ballot.lsn:
-                self._lost.setdefault(voter, ballot.lsn)
+                self.lose(voter, ballot.lsn)
             return False
         else:
             self._count[voter] = self._count.get(voter, 0) + 1
@@ -146,10 +146,18 @@ class Votes:
         """Whether votes of this voter were one too many."""
         return voter in self._lost
 
-    def found_room(self) -> dict[str, int]:
+    def lose(self, voter: str, lsn: int) -> None:
+        """There is no room for this row of a voter's: it is to be read again, later."""
+        self._lost[voter] = min(lsn, self._lost.get(voter, lsn))
+
+    def found_room(self, is_ready: Callable[[str], bool]) -> dict[str, int]:
         """Voters with lost votes for which there is room again; the lsn from which to read."""
         room = self._votes_per_voter_max // 2
-        found = {v: lsn for v, lsn in self._lost.items() if self._count.get(v, 0) <= room}
+        found = {
+            voter: lsn
+            for voter, lsn in self._lost.items()
+            if self._count.get(voter, 0) <= room and is_ready(voter)
+        }
         for voter, lsn in found.items():
             del self._lost[voter]
             self.unread(voter, lsn)

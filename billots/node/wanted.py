@@ -9,8 +9,13 @@ from msgspec import Struct, field
 from billots.feed import TransferRow
 from billots.node.proofs import ReadBatch
 
-GIVE_UP_S = 2.0
-"""How long an answer that was asked for may keep an id from being given up."""
+GIVE_UP_S = 30.0
+"""How long an answer may take until what it was to bring is put off, to be read again.
+
+It delays nobody: the others who named it are asked meanwhile.
+"""
+
+_IDLE_MAX = 256
 
 NamedRow = tuple[TransferRow, ReadBatch | None]
 Named = dict[str, list[NamedRow]]
@@ -20,8 +25,8 @@ Named = dict[str, list[NamedRow]]
 class Want(Struct):
     """Who named it, in which rows; whom we asked; whose answer is still to come."""
 
-    since: float
     ask_at: float
+    asked_at: float = 0.0
     named: Named = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
     awaited: set[str] = field(default_factory=set)
@@ -39,6 +44,8 @@ class Wanted:
         self._rows_per_voter_max = rows_per_voter_max
         self._wants: dict[str, Want] = {}  # in order of ask_at
         self._rows: dict[str, int] = {}
+        self.unanswered: list[Named] = []
+        """Rows whose bodies somebody was asked for who said nothing: they may still be had."""
 
     def __len__(self) -> int:
         return len(self._wants)
@@ -49,6 +56,10 @@ class Wanted:
     def rows_of(self, voter: str) -> int:
         """How many rows of this voter wait for a body."""
         return self._rows.get(voter, 0)
+
+    def is_idle(self, voter: str) -> bool:
+        """Whether few rows of this voter wait for a body."""
+        return self.rows_of(voter) <= _IDLE_MAX
 
     def name(
         self,
@@ -63,7 +74,7 @@ class Wanted:
             return False
         want = self._wants.get(transfer_id)
         if want is None:
-            want = self._wants[transfer_id] = Want(now, now + self._fetch_after_s)
+            want = self._wants[transfer_id] = Want(now + self._fetch_after_s)
         want.named.setdefault(voter, []).append((row, proof))
         self._rows[voter] = self.rows_of(voter) + 1
         return True
@@ -135,15 +146,16 @@ class Wanted:
             due.append((transfer_id, want))
         for transfer_id, want in due:
             left = [voter for voter in want.named if voter in up and voter not in want.asked]
-            awaited = want.awaited & up and now < want.since + GIVE_UP_S
-            if not left and not awaited:
-                given_up.append(self._end(transfer_id, want))
+            awaited = want.awaited & up
+            if not left and not (awaited and now < want.asked_at + GIVE_UP_S):
+                (self.unanswered if awaited else given_up).append(self._end(transfer_id, want))
                 continue
             voter = next((v for v in left if len(asks.get(v, ())) < ids_max), None)
             if voter is not None:
                 asks.setdefault(voter, []).append(transfer_id)
                 want.asked.add(voter)
                 want.awaited.add(voter)
+                want.asked_at = now
             del self._wants[transfer_id]
             want.ask_at = now + self._fetch_after_s
             self._wants[transfer_id] = want  # now it is the last

@@ -333,7 +333,9 @@ def test_a_refusal_is_answered_with_the_receipt(tmp_path, name):
     run(scenario())
 
 
-@pytest.mark.parametrize("name", ["stale_seq", "bad_signature", "conflicting_transfer", "bad_receipt"])
+@pytest.mark.parametrize(
+    "name", ["stale_seq", "bad_signature", "conflicting_transfer", "bad_receipt"]
+)
 def test_other_refusals_are_not(tmp_path, name):
     async def scenario():
         async with running(1) as (server,):

@@ -221,7 +221,7 @@ def test_nothing_of_a_round_is_shown_before_it_is_on_disk(ledger):
     ledger.take(sign(MINT, ANN, "a-2 1"), ["a-2"], here=True)
     before = [(2, BOB.owner, SETTLED), (0, MINT.owner, SETTLED)]
     assert shown(ledger, "a-1", "a-2") == before
-    assert (ledger.proof("a-1"), ledger.proof("a-2")) == (first, None)
+    assert ledger.proofs(["a-1", "a-2"]) == [first, None]
     ledger.store.commit(ledger.batch())
     assert shown(ledger, "a-1", "a-2") == before
     ledger.committed()
@@ -471,7 +471,7 @@ def test_transfers_behind_holdings(ledger):
     second = sign(ANN, BOB, "a-1 2")
     take(ledger, second)
     assert ledger.taken(["a-2", "a-1", "a-3", "a-2"]) == [first, second, None, first]
-    assert [ledger.proof(billot) for billot in ("a-1", "a-2", "a-3")] == [second, first, None]
+    assert ledger.proofs(["a-1", "a-2", "a-3"]) == [second, first, None]
 
 
 def test_how_many_billots_moved_is_kept(place):

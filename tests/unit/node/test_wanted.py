@@ -51,8 +51,11 @@ def test_who_does_not_answer_is_waited_for_a_while(wanted):
     name(wanted, "t")
     wanted.due(0.1, UP, 64)
     assert wanted.due(0.2, UP, 64) == ({}, [])
-    asks, given_up = wanted.due(GIVE_UP_S, UP, 64)
-    assert (asks, len(given_up)) == ({}, 1)
+    assert wanted.due(GIVE_UP_S, UP, 64) == ({}, [])
+    assert wanted.unanswered == []
+    assert wanted.due(0.1 + GIVE_UP_S, UP, 64) == ({}, [])
+    assert wanted.unanswered == [{"p": [row(1, "t")]}], "it may be had later"
+    assert "t" not in wanted
 
 
 def test_who_is_down_is_not_asked(wanted):
