@@ -37,8 +37,7 @@ def test_two_thousand_seeds(block):
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_bug_of_the_past(name):
     """What once broke an invariant, as the faults and actions that it took."""
-    seed, plan = CASES[name]
-    result = run_seed(seed, plan=plan)
+    result = run_seed(CASES[name].seed, plan=CASES[name])
     assert result.broken is None, result.detail
 
 
