@@ -47,7 +47,7 @@ class Limits:
     """Billots that each trusted feed, rows in conflict, and all wallets together may each have
     us ask the trusted servers about."""
     consults_own_per_s: float = 4096.0
-    """The same for what we want to know ourselves: at a start, or without our memory."""
+    """The same for what we want to know at a start, and without our memory."""
     consults_asked_max: int = 4096
     consults_wanted_max: int = 50_000
     """Billots that each of these causes may have waiting to be asked about."""

@@ -81,7 +81,7 @@ class Answers:
 
     def who_owns(self, params: WhoOwns) -> Statement:
         """A statement on the billots asked for, signed if a nonce came with the question."""
-        proofs = self._proofs(params.billots) if params.proof else None
+        proofs = self._proofs(params.billots, once=params.consult) if params.proof else None
         return self.statement(params.billots, params.nonce, proofs)
 
     def statement(
@@ -107,16 +107,21 @@ class Answers:
             data = {"billot": shown(billot)}
             raise Refused(Refusal("unknown_billot", str(error), data)) from None
 
-    def _proofs(self, billots: Sequence[str]) -> list[tuple[Transfer | None, Raw]]:
+    def _proofs(self, billots: Sequence[str], *, once: bool) -> list[tuple[Transfer | None, Raw]]:
         """The last transfer of each, and what is kept of the votes that settled it.
 
-        Null where there is none or the frame is full.
+        Null where there is none or the frame is full; and, to a peer, where it stands with an
+        earlier row (`once`).
         """
+        told: set[str] = set()
         left = self._bytes_max - 512 * len(billots)
         silent = set(self._memory.silent(billots))
         proofs: list[tuple[Transfer | None, Raw]] = []
         for billot, found in zip(billots, self._ledger.proofs(billots), strict=True):
             transfer = None if billot in silent else found
+            if transfer is not None and once:
+                transfer = None if transfer.id in told else transfer
+                told.add(found.id if found is not None else "")
             receipt = NULL if billot in silent else self._receipt(billot)
             left -= len(encode(transfer))
             shown = transfer if left > 0 else None

@@ -20,6 +20,7 @@ from billots.limits import Limits
 ANSWER_S = 3.0
 """How long the others may take; who says nothing by then is silent."""
 OWN, CONTESTED, WALLETS = "own", "contested", "wallets"
+AT_START = 0.0
 _BURST_S = 4.0
 _STRANGERS_AGAIN_S = 10.0
 _STRANGERS_MAX = 8192
@@ -200,7 +201,8 @@ class Consults:
                 heappush(self._queue, (want.at, next(self._numbers), billot))
                 continue
             limits = self._limits
-            per_s = limits.consults_own_per_s if want.cause == OWN else limits.consults_per_s
+            own = want.cause == OWN and (self.reading or want.at == AT_START)
+            per_s = limits.consults_own_per_s if own else limits.consults_per_s
             paid = want.cause == WALLETS or self._budget.take(want.cause, now, per_s)
             if not paid or len(self._asked) >= limits.consults_asked_max or not reachable:
                 self._later(billot, want, now)

@@ -105,13 +105,12 @@ class Feeds:
 
     def stated(self, voter: str, statement: Statement, now: float) -> None:
         """A statement of a consult whose signature held: each row of it is a vote."""
-        signed = statement.signed()
+        signed, bodies = statement.signed(), bodies_of(statement)
         for row in statement.billots:
             if row.status in SILENT or not row.seq:
                 continue
-            transfer_id = None
-            if isinstance(row.transfer, Transfer) and is_proof(row.transfer, row.id, row.holding):
-                transfer_id = row.transfer.id
+            fitting = (body.id for body in bodies if is_proof(body, row.id, row.holding))
+            transfer_id = next(fitting, None)
             claim = row.status is Status.SETTLED
             ballot = Ballot(row.holding.vote, 0, transfer_id, claim, signed)
             self._vote(voter, row.id, row.seq, ballot, now)
@@ -336,6 +335,12 @@ class Feeds:
         self.wanted.gone(voter)
         self.votes.forget(voter)
         self.newest.pop(voter, None)
+
+
+def bodies_of(statement: Statement) -> list[Transfer]:
+    """The transfers that came with a statement; one that moved several of its billots once."""
+    found = (row.transfer for row in statement.billots if isinstance(row.transfer, Transfer))
+    return list({transfer.id: transfer for transfer in found}.values())
 
 
 def is_proof(transfer: Transfer, billot: str, holding: Holding) -> bool:

@@ -13,7 +13,7 @@ from billots.errors import InputError
 from billots.holding import SILENT, Status, Vote
 from billots.ledger import Ledger
 from billots.network import Network
-from billots.node.feeds import Feeds, is_proof
+from billots.node.feeds import Feeds, bodies_of, is_proof
 from billots.node.trust import Trust
 from billots.node.work import Shown
 from billots.receipt import Check, Receipt, Word, decode_receipt
@@ -93,23 +93,23 @@ class Showing:
 
     def proofs(self, statement: Statement) -> tuple[list[Transfer], list[Shown]]:
         """The bodies and receipts of a statement that would change something here."""
-        bodies: list[Transfer] = []
+        bodies: dict[str, Transfer] = {}
         shown: list[Shown] = []
+        came = bodies_of(statement)
         for row in statement.billots:
             present = self._ledger.present(row.id)
             news = row.seq > present.seq or (
                 row.seq == present.seq and present.status is not Status.SETTLED
             )
-            transfer = row.transfer
-            if row.status not in SILENT and news and isinstance(transfer, Transfer):
-                fits = is_proof(transfer, row.id, row.holding) and self._sound(transfer)
-                if fits and self._feeds.body(transfer.id) is None:
-                    bodies.append(transfer)
+            for transfer in came if news and row.status not in SILENT else ():
+                fits = transfer.id not in bodies and is_proof(transfer, row.id, row.holding)
+                if fits and self._sound(transfer) and self._feeds.body(transfer.id) is None:
+                    bodies[transfer.id] = transfer
             if isinstance(row.receipt, Raw) and row.receipt != NULL:
                 found = self._receipt(row.receipt)
                 if found is not None:
                     shown.append(found)
-        return list({body.id: body for body in bodies}.values()), shown
+        return list(bodies.values()), shown
 
     def _receipt(self, data: Raw) -> Shown | None:
         try:
