@@ -60,6 +60,8 @@ class Link:
         self.timeout_s = timeout_s
         self.key: str | None = None
         self.network_id: str | None = None
+        self.is_new = False
+        """Whether it says that it can't speak for all billots yet."""
         self.trusted: list[str] | None = None
         self.lsn = 0
         self.problem: Problem | None = None
@@ -84,6 +86,7 @@ class Link:
                     raise ProtocolError(f"{self.host.place} speaks another protocol")
                 self.network_id = info.network.id
                 self.trusted, self.lsn = info.trusted, info.lsn
+                self.is_new = bool(info.counts.get("blank", 0))
             return self.network_id
 
     async def call(

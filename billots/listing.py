@@ -75,7 +75,18 @@ async def list_billots(
         UnmovedBillots(prefix, first, last, network.denominations[prefix].mils)
         for prefix, first, last in long
     )
-    return Listing(owner, network, tuple(mine), unmoved, tuple(undecided), answers)
+    new = tuple(link.host for link in circle.links if link.is_new)
+    knowing = [k for k in circle.links if k.reached and k.problem is None and not k.is_new]
+    return Listing(
+        owner,
+        network,
+        tuple(mine),
+        unmoved,
+        tuple(undecided),
+        answers,
+        new=new,
+        is_complete=not new or len(knowing) >= circle.quorum.needed(circle.n),
+    )
 
 
 async def _ask_all(circle: Circle, owner: str) -> list[_Found]:

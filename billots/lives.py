@@ -87,6 +87,8 @@ class Lives:
         else:
             self._set_aside(error)  # if even that fails, it must not be opened again
         await self._reopen(error)
+        if not isinstance(error, StoreFailed):
+            log.warning("this server's key is %s from now on", self.life.node.key.public_hex)
         self.life.begin()
         log.warning("the store is open again")
 

@@ -158,6 +158,7 @@ class Listing:
     """An owner's billots. `undecided` are those named as the owner's without a quorum.
 
     `unkept` are one's own that moved, and that no server gave the transfer for a receipt of.
+    `new` are servers that don't know of all billots yet; `is_complete`: a quorum does.
     """
 
     owner: str
@@ -167,6 +168,8 @@ class Listing:
     undecided: tuple[OwnedBillot, ...]
     answers: tuple[Answer, ...]
     unkept: tuple[str, ...] = ()
+    new: tuple[Host, ...] = ()
+    is_complete: bool = True
 
     @property
     def total_mils(self) -> int:

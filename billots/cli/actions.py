@@ -90,7 +90,19 @@ def list_billots(settings: Settings) -> int:
         document(documents.listing_fields(listing))
     else:
         _show_listing(listing)
-    return NO if listing.undecided else OK
+    if listing.new:
+        places = ", ".join(host.place for host in listing.new)
+        tell(
+            "warning" if listing.is_complete else "note",
+            f"new, so that it doesn't know of all billots yet: {places}"
+            + (
+                ""
+                if listing.is_complete
+                else "; without it no quorum does, and some may be missing"
+            ),
+            "the same command asks again",
+        )
+    return NO if listing.undecided or not listing.is_complete else OK
 
 
 def transfer(settings: Settings, billots: str, to: str) -> int:

@@ -85,6 +85,7 @@ def listing_fields(listing: Listing) -> dict[str, Any]:
             for b in listing.undecided
         ],
         "total": format_mils(listing.total_mils),
+        "complete": listing.is_complete,
         "unkept": list(listing.unkept),
         "answers": [_answer_fields(answer) for answer in listing.answers],
     }

@@ -25,6 +25,7 @@ from billots.errors import Refused
 from billots.kept_receipts import KeptReceipt, KeptReceipts
 from billots.messages import Info, WhoOwns
 from billots.receipt import Receipt, SignedVote, checks
+from billots.server import Server
 from billots.statement import Statement, new_nonce
 from billots.wallet import AsyncWallet
 
@@ -86,7 +87,7 @@ def test_a_list_keeps_the_receipts_of_what_came_together(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_server_that_was_away_takes_what_a_receipt_settles(tmp_path, count):
-    """It alone is up, and has not heard: the payee shows what it kept, and spends."""
+    """It has not heard: alone it signs nothing; with the others there, the payee spends at it."""
 
     async def scenario():
         async with mesh(tmp_path, 4) as servers:
@@ -102,10 +103,13 @@ def test_a_server_that_was_away_takes_what_a_receipt_settles(tmp_path, count):
             await servers.stop(0, 1, 2)
             await servers.start(3, trusted=pinned[:3])
             alone = wallet(tmp_path, pinned, server=servers.hosts[3], timeout_s=10.0)
-            sent = await alone.transfer(billots, USER2.owner)
-            assert sent.host.place == servers.hosts[3]
-            assert {seq for _, seq in sent.transfer.billots} == {2}
+            with pytest.raises(Refused) as caught:
+                await alone.transfer(billots, USER2.owner)
+            assert caught.value.name == "not_settled"
             await servers.start(0, 1, 2)
+            sent = await alone.transfer(billots, USER2.owner)
+            assert (sent.host.place, sent.resent) == (servers.hosts[3], True)
+            assert {seq for _, seq in sent.transfer.billots} == {2}
             for billot in billots:
                 await servers.settled(billot, 2, USER2)
 
@@ -196,3 +200,24 @@ def test_a_server_with_a_new_key_in_its_list_is_accepted_by_hand(tmp_path):
 
     run(scenario())
     assert asyncio.run(wallet(tmp_path, ["127.0.0.1:1"]).owner_hash()) == USER1.owner
+
+
+def test_a_list_of_servers_that_are_new_says_that_it_is_not_complete(tmp_path):
+    """They trust somebody who is away, so that they don't know what moved."""
+
+    async def scenario():
+        async with (
+            Server("test", store=tmp_path / "0.db", trusted=["127.0.0.1:1"]) as new,
+            Server("test", store=tmp_path / "1.db") as alone,
+        ):
+            listing = await wallet(tmp_path, [new.address]).list_billots()
+            assert ([host.place for host in listing.new], listing.is_complete) == (
+                [new.address],
+                False,
+            )
+            listing = await wallet(tmp_path, [alone.address]).list_billots()
+            assert (listing.new, listing.is_complete) == ((), True)
+            both = await wallet(tmp_path, [new.address, alone.address], quorum="1").list_billots()
+            assert (len(both.new), both.is_complete) == (1, True)
+
+    run(scenario())
