@@ -250,14 +250,14 @@ class Workload:
         transfer = self.sign(key, self._to(whom, key), rows)
         for billot, seq in rows:
             purse = self.purses[billot]
-            if seq > purse.seq and transfer.to != before.to:
+            if seq > purse.seq:
                 self._spoil(billot)
                 purse.state = "raced"
         self._world.conspire(before, transfer)
         self._spread(transfer, self._some(mask)[:2])
 
     def _spoil(self, billot):
-        """Its owner signed it twice: he deserves nothing of what went with it either."""
+        """Its owner signed it twice, and a bundle with it in may now be refused as a whole."""
         for payment in self.payments:
             rows = [row for row, _ in payment.transfer.billots]
             if not payment.done and billot in rows:
