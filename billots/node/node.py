@@ -88,6 +88,8 @@ class Node:
         self.hangups: set[int] = set()
         self.redial: set[int] = set()
         self.probes: list[tuple[str, Announce]] = []
+        self.writing = False
+        """Whether a batch is on its way to disk."""
         self.outdated = False
         """Whether the store turned out to be an old copy: this node must end, its key with it."""
 
@@ -183,6 +185,7 @@ class Node:
         self.links.remembered.note()
         if self.ledger.urgent or (self._flush_at is not None and now >= self._flush_at):
             self._flush_at = None
+            self.writing = True
             return self.ledger.batch()
         if self.ledger.dirty and self._flush_at is None:
             self._flush_at = now + _FLUSH_S
@@ -190,6 +193,7 @@ class Node:
 
     def committed(self, now: float, *, written: bool) -> None:
         """The round is on disk (or wrote nothing): say what it came to."""
+        self.writing = False
         rounds, subscriptions = self.rounds, self.subscriptions
         sources = rounds.taking.sources
         for entry in self.ledger.committed() if written else ():

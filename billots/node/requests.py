@@ -209,6 +209,7 @@ class Requests:
 
     def _subscribe(self, connection: Connection, _reply: Reply, params: Subscribe) -> object:
         node = self._node
+        node.subscriptions.feed(self._now, at_once=True)  # as for `info`
         if params.owner is not None:
             node.subscriptions.watch(connection, params.owner)
             return Subscribed(node.outfeed.position)

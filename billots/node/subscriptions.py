@@ -118,7 +118,13 @@ class Subscriptions:
     # -- those who lag ------------------------------------------------------------------------
 
     def pump(self, connection: Connection) -> None:
-        """Send a page of older rows to one who lags; the next when it has read this one."""
+        """Send a page of older rows to one who lags; the next when it has read this one.
+
+        Not while a batch is on its way to disk: what it moves on would be in no page, and not
+        in the feed yet.
+        """
+        if self._node.writing:
+            return
         subscriber, position = connection.subscriber, self.outfeed.position
         if subscriber is None or connection.blocked or subscriber.cursor >= position:
             return

@@ -447,12 +447,28 @@ def test_a_page_passes_over_what_moved_on(net, client):
     assert not net[0].node.lagging
 
 
-def test_a_page_of_nothing_but_what_moved_on_and_is_not_signed_yet(net, client):
+def test_who_subscribes_misses_nothing_that_moved_on_and_is_not_signed_yet(net, client):
+    """What is on disk is signed first: the row that gave way is in no page any more."""
     take(net[0], sign(MINT, ANN, "a-1 1"))
     take(net[0], sign(ANN, BOB, "a-1 2"))
-    client.ask("subscribe", {})
-    assert client.others == []
+    assert client.ask("subscribe", {})["lsn"] == 2
+    (told,) = client.others
+    assert lsns([msgspec.convert(told["params"], FeedBatch)]) == [2]
+
+
+def test_attack_a_page_is_not_read_while_a_batch_is_on_its_way_to_disk(net, client):
+    """The store may have what it moves on already, and the feed hasn't."""
+    take(net[0], sign(MINT, ANN, "a-1 1"))
     net.now += 0.1
+    net[0].step()
+    submitter = net[0].client()
+    submitter.send(call(1, "transfer", SendTransfer.of(sign(ANN, BOB, "a-1 2"))))
+    batch = net[0].begin()
+    net[0].store.commit(batch)  # on disk, and nobody knows it yet
+    client.send(call(2, "subscribe", {}))
+    net[0].node.pump(net.now)
+    assert [m.get("method") for m in client.read()] == [None]
+    net[0].node.committed(net.now, written=True)
     assert lsns(feeds(client)) == [2]
 
 
