@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from billots.holding import SILENT, Status, Vote
 from billots.limits import Limits
-from billots.node.consults import AT_START, CONTESTED, OWN, Consults, Finished
+from billots.node.consults import CONTESTED, OWN, START, Consults, Finished
 from billots.node.memory import Word
 from billots.node.taking import Taking
 from billots.node.verdicts import WAITING, rows_among
@@ -49,7 +49,7 @@ class Consulting:
         self._memory = taking.memory
         consults.reading = self._memory.is_reading
         for billot in taking.ledger.unsettled_billots:
-            consults.want(billot, OWN, AT_START)
+            consults.want(billot, START, 0.0)
 
     # -- when to ask --------------------------------------------------------------------------
 

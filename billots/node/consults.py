@@ -19,8 +19,7 @@ from billots.limits import Limits
 
 ANSWER_S = 3.0
 """How long the others may take; who says nothing by then is silent."""
-OWN, CONTESTED, WALLETS = "own", "contested", "wallets"
-AT_START = 0.0
+OWN, START, CONTESTED, WALLETS = "own", "start", "contested", "wallets"
 _BURST_S = 4.0
 _STRANGERS_AGAIN_S = 10.0
 _STRANGERS_MAX = 8192
@@ -201,7 +200,7 @@ class Consults:
                 heappush(self._queue, (want.at, next(self._numbers), billot))
                 continue
             limits = self._limits
-            own = want.cause == OWN and (self.reading or want.at == AT_START)
+            own = want.cause == START or (want.cause == OWN and self.reading)
             per_s = limits.consults_own_per_s if own else limits.consults_per_s
             paid = want.cause == WALLETS or self._budget.take(want.cause, now, per_s)
             if not paid or len(self._asked) >= limits.consults_asked_max or not reachable:

@@ -12,7 +12,7 @@ from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
 from billots.holding import SILENT, Holding, Status, Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
-from billots.node.proofs import ReadBatch
+from billots.node.proofs import ReadBatch, bodies_of, is_proof
 from billots.node.receipts import Receipts
 from billots.node.trust import Trust
 from billots.node.votes import Ballot, Votes
@@ -51,14 +51,19 @@ class Feeds:
 
     def read(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow], now: float) -> None:
         """A batch whose signature held. Rows that were read before are passed over."""
-        proof = ReadBatch(FeedBatch(batch.server, batch.rows, batch.root, batch.signature))
-        known = self.newest.get(voter)
-        if known is None or known.last_lsn <= rows[-1].lsn:
-            self.newest[voter] = proof.batch
+        proof = ReadBatch(self.keep_newest(voter, batch, rows))
         for row in rows:
             if row.lsn > self.votes.newest(voter):
                 self._row(voter, row, proof, now)
                 self.votes.read(voter, row.lsn)
+
+    def keep_newest(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow]) -> FeedBatch:
+        """Remember that the voter signed this, to be shown to it should it lose its store."""
+        without = FeedBatch(batch.server, batch.rows, batch.root, batch.signature)
+        known = self.newest.get(voter)
+        if known is None or known.last_lsn <= rows[-1].lsn:
+            self.newest[voter] = without
+        return without
 
     def _row(self, voter: str, row: FeedRow, proof: ReadBatch, now: float) -> None:
         if isinstance(row, AdoptedRow):
@@ -335,15 +340,3 @@ class Feeds:
         self.wanted.gone(voter)
         self.votes.forget(voter)
         self.newest.pop(voter, None)
-
-
-def bodies_of(statement: Statement) -> list[Transfer]:
-    """The transfers that came with a statement; one that moved several of its billots once."""
-    found = (row.transfer for row in statement.billots if isinstance(row.transfer, Transfer))
-    return list({transfer.id: transfer for transfer in found}.values())
-
-
-def is_proof(transfer: Transfer, billot: str, holding: Holding) -> bool:
-    """Whether a transfer is the one that a holding is said to come from; unverified."""
-    moved = (transfer.sender, transfer.to) == (holding.sender, holding.owner)
-    return moved and (billot, holding.seq) in transfer.billots

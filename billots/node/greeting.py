@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from billots.feed import FeedBatch, TransferRow
-from billots.messages import PROTOCOL, Announce, Cursor, Info, Subscribe, Subscribed, WhoOwns
+from billots.messages import PROTOCOL, Announce, Info, Subscribed, WhoOwns
 from billots.node.peers import Link
 from billots.statement import Statement
 
@@ -89,8 +89,7 @@ class Greeting:
             link.key = key
             self._links.remembered.newest(key)  # nothing older takes its place
             self._links.remembered.learn(entry.host, key)
-            since = Cursor(key, self._links.remembered.cursor(key))
-            self._links.call(link, "subscribe", Subscribe(since, node.key.public_hex))
+            self._links.follow(link)
 
     def subscribed(self, link: Link, subscribed: Subscribed) -> None:
         """We follow its feed from now on; it showed the newest that it has of ours."""
@@ -103,17 +102,21 @@ class Greeting:
             node.outdated = True
             return
         node.memory.heard(key)
-        cursor = self._links.remembered.cursor(key)
-        link.received_lsn = max(link.received_lsn, cursor)
-        node.rounds.feeds.votes.read(key, cursor)  # before a restart, if not since
-        node.memory.follow(key, subscribed.lsn, cursor)
-        self._links.progress.follow(key, cursor, subscribed.lsn)
+        link.streams_begun += 1
+        if not link.is_current:
+            return
+        if node.rounds.feeds.votes.newest(key) < link.since:
+            self._links.follow(link)  # meanwhile there was something to be read once more
+            return
+        link.received_lsn = link.since
+        node.memory.follow(key, subscribed.lsn, link.since)
+        self._links.progress.follow(key, link.since, subscribed.lsn)
         node.rounds.look()
         link.up = True
         log.info(
             "following %s from lsn %d to %d",
             self._links.place(link),
-            self._links.remembered.cursor(link.key or ""),
+            link.since,
             subscribed.lsn,
         )
         if self._node.settings.port:

@@ -208,8 +208,10 @@ class Links:
                 self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
         link.backlog += 1
-        link.received_lsn = max(link.received_lsn, rows[-1].lsn)
-        self._node.rounds.add(FeedWork(batch.server, link, batch, rows, check, bodies))
+        if link.is_current:
+            link.received_lsn = max(link.received_lsn, rows[-1].lsn)
+        stream = link.streams_begun
+        self._node.rounds.add(FeedWork(batch.server, link, stream, batch, rows, check, bodies))
 
     def dealt_with(self, conn: int) -> None:
         """A feed batch of this link was judged."""
@@ -258,12 +260,18 @@ class Links:
     def _read_again(self, by_key: Mapping[str, Link]) -> None:
         """Follow feeds from the row for which there was no room, or no body in time."""
         feeds = self._node.rounds.feeds
-        for key, lsn in feeds.votes.found_room(feeds.wanted.is_idle).items():
+        for key in feeds.votes.found_room(feeds.wanted.is_idle):
             self._node.memory.forget(key)
             if key in by_key:  # else it begins there when the link is up
-                by_key[key].received_lsn = lsn - 1
-                subscribe = Subscribe(Cursor(key, lsn - 1), self._node.key.public_hex)
-                self.call(by_key[key], "subscribe", subscribe)
+                self.follow(by_key[key])
+
+    def follow(self, link: Link) -> None:
+        """Ask for its feed from where we have read it."""
+        key = link.key or ""
+        link.since = self.remembered.cursor(key)
+        self._node.rounds.feeds.votes.read(key, link.since)  # before a restart, if not since
+        link.streams_asked += 1
+        self.call(link, "subscribe", Subscribe(Cursor(key, link.since), self._node.key.public_hex))
 
     def consult(self, now: float) -> None:
         """Ask about billots whose time has come, and how far feeds go that are read."""

@@ -28,7 +28,6 @@ WAKE_S = 3.0
 _CLEARED_MAX = 100_000
 _UNREAD_MAX = 10_000
 _READ, _UNREAD = "read", "unread"
-_NEVER = float("inf")
 
 
 class Phase(Enum):

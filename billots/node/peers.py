@@ -60,9 +60,20 @@ class Link:
     up: bool = False
     closed: bool = False
     backlog: int = 0
+    since: int = 0
+    """From where we asked for its feed last."""
+    streams_asked: int = 0
+    streams_begun: int = 0
+    """How often we asked for it, and how many answers came: one is a stream of rows without a
+    gap, and what still comes of an older one is none."""
     received_lsn: int = 0
     """The last row of its feed that has arrived, judged or not."""
     asks_position: bool = False
     calls: dict[int, str] = field(default_factory=dict)
     fetches: dict[int, tuple[str, ...]] = field(default_factory=dict)
     asks: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what arrives now is of the stream that was asked for last."""
+        return self.streams_begun == self.streams_asked

@@ -7,9 +7,11 @@ from functools import cached_property
 from msgspec import Struct
 
 from billots.feed import FeedBatch
+from billots.holding import Holding
 from billots.merkle import Tree
 from billots.receipt import FeedVote, SignedVote
-from billots.statement import SignedStatement
+from billots.statement import SignedStatement, Statement
+from billots.transfer import Transfer
 
 
 class ReadBatch(Struct, frozen=True, dict=True):
@@ -43,3 +45,15 @@ def shown_vote(proof: Proof | None, lsn: int) -> SignedVote | None:
             return SignedVote(statement=proof)
         case _:
             return proof
+
+
+def bodies_of(statement: Statement) -> list[Transfer]:
+    """The transfers that came with a statement; one that moved several of its billots once."""
+    found = (row.transfer for row in statement.billots if isinstance(row.transfer, Transfer))
+    return list({transfer.id: transfer for transfer in found}.values())
+
+
+def is_proof(transfer: Transfer, billot: str, holding: Holding) -> bool:
+    """Whether a transfer is the one that a holding is said to come from; unverified."""
+    moved = (transfer.sender, transfer.to) == (holding.sender, holding.owner)
+    return moved and (billot, holding.seq) in transfer.billots

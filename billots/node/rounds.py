@@ -283,17 +283,18 @@ class Rounds:
         self.paired.append((work, len(self.taking.conflicts) > before))
 
     def _feed(self, work: FeedWork, held: Iterator[bool], now: float) -> None:
-        """A batch of a trusted server. Of a link that has ended it will come again."""
-        link = work.link
-        self.fed.append(link.id)
+        """A batch of a trusted server; the rows of one that isn't current will come again."""
+        source = work.link.id
+        self.fed.append(source)
         if not next(held):
-            for _ in work.bodies:
-                next(held)
-            self.wasted.append((link.id, "", "a feed batch with a bad signature", 1.0))
+            list(islice(held, len(work.bodies)))
+            self.wasted.append((source, "", "a feed batch with a bad signature", 1.0))
             return
-        self._arrived(work.bodies, held, link.id, now)
-        if not link.closed and work.voter in self.trust.keys:
+        self._arrived(work.bodies, held, source, now)
+        if work.voter in self.trust.keys and work.is_current:
             self.feeds.read(work.voter, work.batch, work.rows, now)
+        elif work.voter in self.trust.keys:
+            self.feeds.keep_newest(work.voter, work.batch, work.rows)
 
     def _arrived(
         self, bodies: Sequence[Transfer], held: Iterator[bool], source: int, now: float

@@ -13,7 +13,8 @@ from billots.errors import InputError
 from billots.holding import SILENT, Status, Vote
 from billots.ledger import Ledger
 from billots.network import Network
-from billots.node.feeds import Feeds, bodies_of, is_proof
+from billots.node.feeds import Feeds
+from billots.node.proofs import bodies_of, is_proof
 from billots.node.trust import Trust
 from billots.node.work import Shown
 from billots.receipt import Check, Receipt, Word, decode_receipt

@@ -47,14 +47,24 @@ class Relayed(Struct):
 
 
 class FeedWork(Struct):
-    """A feed batch of a trusted server, rows parsed, root checked."""
+    """A feed batch of a trusted server, rows parsed, root checked; the stream that it is of."""
 
     voter: str
     link: Link
+    stream: int
     batch: FeedBatch
     rows: list[FeedRow]
     check: Check
     bodies: list[Transfer]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its link goes on with this stream.
+
+        Else there may be rows before these that are to be read once more, and that would be
+        taken for read.
+        """
+        return not self.link.closed and self.stream == self.link.streams_asked
 
     @property
     def row_count(self) -> int:

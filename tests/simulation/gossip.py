@@ -2,7 +2,7 @@
 
 import msgspec
 
-from billots.messages import Pair, SendTransfer
+from billots.messages import Pair
 from billots.transfer import conflict
 from simulation.record import Broken
 
@@ -11,8 +11,21 @@ _TRANSFER = b'"method":"transfer"'
 _SHOWN = b'"method":"conflict"'
 
 
+class _Signed(msgspec.Struct):
+    signature: str
+
+
 class _Sent(msgspec.Struct):
-    params: SendTransfer
+    params: _Signed
+
+
+class _Both(msgspec.Struct):
+    first: _Signed
+    second: _Signed
+
+
+class _Heard(msgspec.Struct):
+    params: _Both
 
 
 class _Told(msgspec.Struct):
@@ -20,6 +33,7 @@ class _Told(msgspec.Struct):
 
 
 _sent = msgspec.json.Decoder(_Sent)
+_heard = msgspec.json.Decoder(_Heard)
 _told = msgspec.json.Decoder(_Told)
 
 
@@ -34,11 +48,11 @@ class Gossip:
     def hears(self, server, frame):
         """A frame that reaches a server, before it reads it."""
         if _TRANSFER in frame[:48]:
-            transfer = _sent.decode(frame).params.transfer
-            self._brought.add((server.key_hex, transfer.id))
+            self._brought.add((server.key_hex, _sent.decode(frame).params.signature))
         elif _SHOWN in frame[:48]:
-            pair = _told.decode(frame).params
-            self._brought |= {(server.key_hex, pair.first.id), (server.key_hex, pair.second.id)}
+            pair = _heard.decode(frame).params
+            for transfer in (pair.first, pair.second):
+                self._brought.add((server.key_hex, transfer.signature))
 
     def says(self, server, end, frame):
         """A conflict is passed on once to each, for each billot that it is news for."""
@@ -54,5 +68,5 @@ class Gossip:
         """A body travels with the feed of the server that a wallet brought it to, once."""
         for transfer in batch.transfers:
             self.bodies += 1
-            if (server.key_hex, transfer.id) not in self._brought:
+            if (server.key_hex, transfer.signature) not in self._brought:
                 raise Broken("bodies travel once", f"{server} sends what nobody brought to it")

@@ -10,7 +10,7 @@ from billots.limits import Limits
 from billots.quorum import liars_max, safe_quorum
 from simulation.switches import ON
 
-SIZES = (*(1,) * 2, *(2,) * 4, *(3,) * 12, *(4,) * 20, *(5,) * 6, *(6,) * 2, *(7,) * 3, 10)
+SIZES = (*(1,) * 4, *(2,) * 8, *(3,) * 32, *(4,) * 40, *(5,) * 9, *(6,) * 3, *(7,) * 3, 10)
 
 
 class Action(NamedTuple):

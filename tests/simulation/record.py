@@ -43,8 +43,7 @@ class Record:
         self.known = {}
         self.claims = {}
         self.written = {}
-        self.said = set()
-        self.put_back = set()
+        self.first = {}  # (key, id, seq) → (lsn, vote) of what binds
         self.newest = {}
         self.floors = {}
         self.settled_as = {}
@@ -64,11 +63,22 @@ class Record:
                 floor[billot] = sorted(seqs, reverse=True)[enough]
         self.floors[server.number] = floor
 
-    def _binding(self, key, votes):
-        """Votes that bind; those that an old copy lost before they were said, nobody will miss."""
-        if key[0] not in self.put_back:
-            return votes
-        return [vote for vote in votes if (*key, vote) in self.said]
+    def put_back(self, server, servers):
+        """A server starts from an old copy: what enough others know that it signed, binds it.
+
+        It hears q-1 others before it speaks, so that one of any n-q+1 is among them. What fewer
+        were told by then may be lost; such a server is one of the f.
+        """
+        circle, key = self.circles[server.number], server.key_hex
+        others = (o for o in servers if o.honest and o.up and 1 << o.number & circle.mask)
+        batches = [o.node.links.remembered.newest(key) for o in others if o is not server]
+        lsns = sorted((batch.last_lsn if batch else 0 for batch in batches), reverse=True)
+        spare = circle.n - circle.quorum
+        known = lsns[spare] if len(lsns) > spare else 0
+        for at, votes in self.first.items():
+            if at[0] == key and any(lsn > known for lsn, _ in votes):
+                votes[:] = [(lsn, vote) for lsn, vote in votes if lsn <= known]
+                self.newest.pop((key, at[1]), None)
 
     # -- what was said ------------------------------------------------------------------------
 
@@ -133,7 +143,6 @@ class Record:
             return
         if vote not in self.written.get((server.key_hex, billot, seq), ()):
             raise Broken("written before said", f"{server}: {billot} {seq} {_short(vote)}")
-        self.said.add((server.key_hex, billot, seq, vote))
         if settled and not self.is_justified(server, (billot, seq), vote):
             raise Broken("settled by a quorum", f"{server} says {billot} {seq} is settled")
 
@@ -172,11 +181,12 @@ class Record:
             if row.before is not None and row.seq < row.before.seq:
                 raise Broken("seq never falls", f"{server} {at}")
             key = (server.key_hex, *at)
-            written = self.written.setdefault(key, [])
-            first = self._binding(key, written)
-            if first and vote not in first and not entry.adopted:
-                raise Broken("one first vote", f"{server} {at}: {_short(first[0])}, {_short(vote)}")
-            written.append(vote)
+            first = self.first.setdefault(key, [])
+            if first and vote not in [vote for _, vote in first] and not entry.adopted:
+                before = _short(first[0][1])
+                raise Broken("one first vote", f"{server} {at}: {before}, {_short(vote)}")
+            first.append((entry.lsn, vote))
+            self.written.setdefault(key, []).append(vote)
             if entry.adopted:
                 if not self.is_justified(server, at, vote):
                     raise Broken("adopted from a quorum", f"{server}: {row.billot} {row.seq}")

@@ -202,12 +202,14 @@ def _check_budgets(world, server):
     feeds = rounds.feeds
     open_payments = world.workload.payments
     sizes = {
-        "pending": (len(rounds.pending), sum(payment.is_open for payment in open_payments)),
         "wanted": (len(feeds.wanted), 0),
         "seen": (len(rounds.seen), limits.seen_max),
         "out": (sum(map(len, node.out.values())), 0),
     }
-    if not world.forgot:  # what liars vote on ahead stays, within votes_per_peer_max
+    if not world.forgot:
+        # Else what liars vote on ahead stays, within votes_per_peer_max, and a server that may not
+        # speak first of a billot is reminded of its transfer, within pending_max.
+        sizes["pending"] = (len(rounds.pending), sum(payment.is_open for payment in open_payments))
         sizes["votes"] = (len(feeds.votes.billots), len(node.ledger.unsettled_billots))
     for name, (size, most) in sizes.items():
         if size > most:

@@ -30,11 +30,24 @@ class _Feed(msgspec.Struct):
 _feed_decoder = msgspec.json.Decoder(_Feed)
 
 
-class ServerKey(PrivateKey):
+class Key(PrivateKey):
+    """A key whose signatures are known to hold, without a check of each by everybody."""
+
+    def __init__(self, seed, held):
+        super().__init__(seed)
+        self._held = held
+
+    def sign(self, message):
+        signature = super().sign(message)
+        self._held[self.public_key, message, signature] = True
+        return signature
+
+
+class ServerKey(Key):
     """A server's key; whoever signs a statement with it is on record."""
 
-    def __init__(self, seed, signed):
-        super().__init__(seed)
+    def __init__(self, seed, held, signed):
+        super().__init__(seed, held)
         self._signed = signed
 
     def sign(self, message):
@@ -67,6 +80,7 @@ class Server(Driver):
         self.set_aside = 0
         self.ends = {}
         self.settled = {}
+        self.is_put_back = False
 
     def __repr__(self):
         return f"s{self.number}"
@@ -95,9 +109,12 @@ class Server(Driver):
             batch = Batch.empty()
             batch.meta["key"] = seed
             self.store.commit(batch)
-        key = ServerKey(seed, self.signed)
+        key = ServerKey(seed, world.held, self.signed)
         if self.key_hex not in (None, key.public_hex):
             world.has_new_key(self, key.public_hex)
+        elif self.is_put_back:
+            world.record.put_back(self, world.servers)
+        self.is_put_back = False
         self.key_hex = key.public_hex
         world.keys[self.key_hex] = self.number
         settings = Settings(
@@ -157,7 +174,7 @@ class Server(Driver):
         """The disk is another: empty, or an old copy."""
         self.crash()
         self.disk = disk
-        self.world.record.put_back.add(self.key_hex)
+        self.is_put_back = True
 
     def _fail(self, error):
         """The store can't be written or read: the process says so, ends, and is started again."""

@@ -6,7 +6,6 @@ counted a quorum for it. Owners who signed something twice deserve nothing, thei
 
 import msgspec
 
-from billots.crypto import PrivateKey
 from billots.messages import Evidence, ListBillots, Pair, WhoOwns
 from billots.receipt import Receipt, SignedVote
 from billots.transfer import Transfer
@@ -45,7 +44,7 @@ class Workload:
 
     def __init__(self, world):
         self._world = world
-        self.keys = [PrivateKey(world.streams.secret(f"owner/{n}")) for n in range(OWNERS)]
+        self.keys = [world.private_key(f"owner/{n}") for n in range(OWNERS)]
         self.by_owner = {key.owner: key for key in self.keys}
         self.purses = {}
         self.past = []

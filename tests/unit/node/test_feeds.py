@@ -346,6 +346,19 @@ def test_the_newest_batch_of_each_is_kept_without_bodies():
     assert asked["rows"] == [row(2, second).text]
 
 
+def test_the_last_words_of_a_link_are_remembered_though_they_will_come_again():
+    """Its server may have lost its store: then nobody else can tell it what it signed."""
+    net, server, (one, *_) = four()
+    one.feed(row(1, FIRST), bodies=[FIRST])
+    second = sign(MINT, BOB, "a-2 1")
+    one.say(notification("feed", one.batch(row(2, second), bodies=[second])))
+    net.cut(server, one.conn)
+    server.step()
+    assert server.node.rounds.feeds.votes.newest(one.key.public_hex) == 1
+    asked = server.client().ask("subscribe", {"me": one.key.public_hex})["yours"]
+    assert asked["rows"] == [row(2, second).text]
+
+
 def test_attack_an_old_batch_said_again_is_not_the_newest():
     _, server, (one, *_) = four()
     old = one.batch(row(1, FIRST))

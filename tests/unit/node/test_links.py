@@ -548,6 +548,50 @@ def test_what_it_names_while_its_link_breaks_is_asked_for_on_the_next(played):
     assert server.shows("a-1") == (1, ANN.owner, "settled")
 
 
+def test_attack_a_feed_that_goes_on_while_it_is_read_again_hides_no_row(played):
+    """A pipelined row of the stream before would pass for all that came before it."""
+    net, server, (one, two) = played
+    key, votes = one.key.public_hex, server.node.rounds.feeds.votes
+    lost, last = sign(MINT, BOB, "a-2 1"), sign(MINT, BOB, "a-3 1")
+    one.feed(row(1, FIRST), bodies=[FIRST])
+    net.now += 0.11
+    one.feed(row(2, lost))
+    net.now += 0.11
+    one.step()  # it is asked for the body, and says nothing
+    net.now += GIVE_UP_S
+    (again,) = requests(one.step(), "subscribe")
+    assert again["params"]["since"]["lsn"] == 1
+    one.feed(row(3, last), bodies=[last])
+    assert votes.newest(key) == 1, "a row of the old stream"
+    one.reply(again, {"lsn": 3, "yours": None})
+    one.feed(row(2, lost), row(3, last), bodies=[lost])
+    assert votes.newest(key) == 3
+    two.feed(row(1, FIRST), row(2, lost), row(3, last))
+    for billot in ("a-1", "a-2", "a-3"):
+        assert server.shows(billot)[2] == "settled"
+
+
+def test_what_is_to_be_read_again_while_a_link_comes_up_is_asked_for(played):
+    net, server, (one, _) = played
+    key, votes = one.key.public_hex, server.node.rounds.feeds.votes
+    unsettled = sign(DAN, BOB, "a-9 7")
+    one.feed(row(1, unsettled), bodies=[unsettled])
+    net.cut(server, one.conn)
+    again = Peer(net, server, 0, follow=False)
+    request = again.introduce()
+    again.reply(request, again.proof(request))
+    (asked,) = requests(again.step(), "subscribe")
+    assert asked["params"]["since"]["lsn"] == 1
+    votes.unread(key, 1)  # meanwhile something of it is to be read once more
+    again.reply(asked, {"lsn": 1, "yours": None})
+    (asked,) = requests(again.step(), "subscribe")
+    assert asked["params"]["since"]["lsn"] == 0
+    assert not server.node.links.is_up(again.conn)
+    again.reply(asked, {"lsn": 1, "yours": None})
+    server.step()
+    assert server.node.links.is_up(again.conn)
+
+
 def test_bodies_are_asked_for_64_at_a_time_and_those_cut_again(played):
     net, server, (peer, _) = played
     transfers = [sign(MINT, ANN, f"a-{n} 1") for n in range(1, 101)]
