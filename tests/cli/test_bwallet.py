@@ -438,6 +438,7 @@ def pinned(*servers):
     return ("--trusted", ",".join(str(server.pinned) for server in servers))
 
 
+@pytest.mark.slow
 def test_a_receipt_is_written_and_checked_offline(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two, FakeServer() as three:
@@ -528,6 +529,7 @@ def test_no_receipt_of_what_never_moved(terminal):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_what_is_final_is_kept_first_or_it_is_an_error(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two:
@@ -559,6 +561,7 @@ def test_what_is_final_is_kept_first_or_it_is_an_error(terminal):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_a_new_key_is_accepted_by_hand(terminal):
     async def play():
         async with FakeServer(address="0.0.0.0") as first:
@@ -627,6 +630,7 @@ def test_ctrl_c_in_a_transfer_says_that_it_is_kept(terminal):
 # -- audits and lists --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_audit_and_a_liar_caught_with_both_votes(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two, FakeServer() as three:
@@ -691,6 +695,7 @@ def test_on_a_terminal_an_audit_is_a_table_and_shows_how_far_it_is(terminal):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_check_trust_says_what_a_list_is_good_for(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two, FakeServer() as three:

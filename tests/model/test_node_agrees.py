@@ -143,6 +143,7 @@ def consults(request):
     return n, found
 
 
+@pytest.mark.slow
 def test_consults_of_more(consults):
     n, found = consults
     alone = [agrees(n, *case) for case in found]

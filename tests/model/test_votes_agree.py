@@ -147,6 +147,7 @@ def played(request):
     return n, play(n, cases())
 
 
+@pytest.mark.slow
 def test_every_order(played):
     """The node has what the model says, and the order matters only to who takes something."""
     n, found = played

@@ -311,6 +311,7 @@ async def three_go_on(servers, bad):
         assert asyncio.get_running_loop().time() - begin < 2
 
 
+@pytest.mark.slow
 def test_a_black_hole_among_the_trusted_slows_nobody(tmp_path):
     async def silent(reader, _writer):
         await reader.read()
@@ -346,6 +347,7 @@ def test_a_trusted_server_with_a_full_backlog_slows_nobody(tmp_path):
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -454,6 +456,7 @@ def of_pairs_that_are_none(_key):
     return [notification("conflict", Pair(first, b)) for b in (first, other, forged)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "say",
     [

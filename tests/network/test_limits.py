@@ -442,6 +442,7 @@ def test_loopback_is_exempt_from_what_an_address_may_cost(tmp_path):
 # -- announcements ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_attack_a_flood_of_announcements_dials_little_and_keeps_trusted_hosts(tmp_path):
     async def main():
         trusted = [f"127.0.0.1:{port}" for port in range(1, 4)]

@@ -236,6 +236,7 @@ def test_attack_killed_under_load_it_has_all_that_it_acknowledged(tmp_path, enou
 # -- a full disk -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_attack_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
     """It opens its store again and goes on, until even that can't be written."""
     acknowledged, refused = [], []

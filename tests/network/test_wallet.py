@@ -544,6 +544,7 @@ def test_attack_the_first_to_name_a_network_does_not_choose_it(tmp_path):
     run(scenario())
 
 
+@pytest.mark.slow
 def test_the_network_of_most_is_taken_when_some_are_silent(tmp_path):
     async def scenario():
         async with running(2) as servers, running(2) as silent:
@@ -751,6 +752,7 @@ def test_a_list_joins_what_all_name_and_counts_each_billot(tmp_path):
     run(scenario())
 
 
+@pytest.mark.slow
 def test_a_list_of_several_pages_and_questions(tmp_path):
     async def scenario():
         async with running(2) as servers:

@@ -85,6 +85,7 @@ def test_a_list_keeps_the_receipts_of_what_came_together(tmp_path):
     run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_server_that_was_away_takes_what_a_receipt_settles(tmp_path, count):
     """It has not heard: alone it signs nothing; with the others there, the payee spends at it."""
@@ -202,6 +203,7 @@ def test_a_server_with_a_new_key_in_its_list_is_accepted_by_hand(tmp_path):
     assert asyncio.run(wallet(tmp_path, ["127.0.0.1:1"]).owner_hash()) == USER1.owner
 
 
+@pytest.mark.slow
 def test_a_list_of_servers_that_are_new_says_that_it_is_not_complete(tmp_path):
     """They trust somebody who is away, so that they don't know what moved."""
 

@@ -170,7 +170,7 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(tmp_path):
             assert journal.find(TEST.id, [("b-1", 1)]) == []
     """
     run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-B", "-c", code, str(tmp_path), str(Path(__file__).parent)],
         capture_output=True,
         check=True,
         text=True,

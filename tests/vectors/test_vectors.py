@@ -261,6 +261,7 @@ def one_place_of_each_field(name):
     return [path for field, path in fields.items() if field not in unsigned]
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", OURS)
 def test_a_tampered_vector_fails_in_javascript(name, tmp_path):
