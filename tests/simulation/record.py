@@ -219,6 +219,15 @@ class Record:
         others = self.claims.get(at, {}).get(vote, 0) & circle.mask & ~(1 << server.number)
         return others.bit_count() >= circle.claims
 
+    def is_late(self, server, transfer):
+        """Whether an honest server has a billot settled at this seq otherwise, or moved on."""
+        vote = Vote(transfer.sender, transfer.to)
+        return server.honest and any(
+            server.settled.get(billot, (0,))[0] >= seq
+            and self.settled_as.get((billot, seq), vote) != vote
+            for billot, seq in transfer.billots
+        )
+
     def settled(self, server, billot, seq, vote):
         """An honest server has this as settled."""
         at = (billot, seq)

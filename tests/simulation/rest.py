@@ -8,6 +8,7 @@ from simulation.record import Broken
 from simulation.switches import ON
 
 _STEP_S = 0.5
+_AGAIN = 8
 
 
 def honest(world):
@@ -122,6 +123,23 @@ def spend_all(world, limit_s):
         for place in range(0, len(purses), 6):
             workload.pay(workload.by_owner[owner], to, purses[place : place + 6], order)
     settle(world, limit_s)
+
+
+def sign_again(world):
+    """What was settled long ago is signed over again, to others, at every server."""
+    before = [(server, state(server)) for server in honest(world)]
+    for transfer in list(world.workload.again(_AGAIN)):
+        for server, _ in before:
+            world.wallets.submit(transfer, server)
+    world.clock.run(world.clock.now + _STEP_S)
+    for server, known in before:
+        now = state(server)
+        for billot, holding in known.items():
+            if holding.status is Status.SETTLED and now.get(billot) != holding:
+                raise Broken(
+                    "late conflicts change nothing",
+                    f"{server}: {billot} {_said([holding, now.get(billot)])}",
+                )
 
 
 def check(world):

@@ -27,6 +27,7 @@ class Result(NamedTuple):
     faults: dict
     lies: dict
     answers: dict
+    late: int
     events: int
     seconds: float
     cpu_s: float
@@ -78,6 +79,7 @@ def _run(seed, plan, mutant, start, *, tracing):
         world.faults.done,
         world.conspiracy.lies,
         world.wallets.answers,
+        world.wallets.late,
         world.clock.events,
         world.clock.now - 1000,
         time.process_time() - start,

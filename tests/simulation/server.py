@@ -92,23 +92,16 @@ class Server(Driver):
     # -- coming and going ---------------------------------------------------------------------
 
     def start(self):
-        """Open the store and begin; a damaged one is set aside, and a new one takes its place."""
+        """Open the store and begin, or try once more if it can't be written."""
         if self.up:
             return
-        world = self.world
         try:
-            self.store = MemoryStore(world.network, self.disk)
-            seed = self.store.meta("key")
-        except StoreDamaged:
-            self.set_aside += 1
-            self.disk = world.new_disk()
-            self.store, seed = MemoryStore(world.network, self.disk), None
-        if seed is None:
-            self.lives += 1
-            seed = world.server_key(self.number, self.lives).seed
-            batch = Batch.empty()
-            batch.meta["key"] = seed
-            self.store.commit(batch)
+            seed = self._opened()
+        except StoreFailed as error:
+            self.world.note(self, "could not open", str(error))
+            self.world.clock.after(0.1, self.start)
+            return
+        world = self.world
         key = ServerKey(seed, world.held, self.signed)
         if self.key_hex not in (None, key.public_hex):
             world.has_new_key(self, key.public_hex)
@@ -137,6 +130,24 @@ class Server(Driver):
             self.node.trust.retire(world.host(number, {}).place, old)
         self.dialer.start()
         self.wake()
+
+    def _opened(self):
+        """The secret of the store's key; a damaged one is set aside for a new one."""
+        world = self.world
+        try:
+            self.store = MemoryStore(world.network, self.disk)
+            seed = self.store.meta("key")
+        except StoreDamaged:
+            self.set_aside += 1
+            self.disk = world.new_disk()
+            self.store, seed = MemoryStore(world.network, self.disk), None
+        if seed is None:
+            self.lives += 1
+            seed = world.server_key(self.number, self.lives).seed
+            batch = Batch.empty()
+            batch.meta["key"] = seed
+            self.store.commit(batch)
+        return seed
 
     def crash(self, *, told=True, written=None):
         """The process ends at once. `written`: whether a write under way got to the disk."""

@@ -171,6 +171,7 @@ def _table(results, cpu_s):
         *((f"  {kind}", count) for kind, count in sorted(lies.items())),
         ("answers to transfers", sum(answers.values())),
         *((f"  {kind}", count) for kind, count in sorted(answers.items())),
+        ("late conflicts refused", sum(result.late for result in results)),
         ("CPU seconds", f"{cpu_s:.1f}"),
         ("transfers a CPU second", f"{transfers / cpu_s:.0f}" if cpu_s else "-"),
     ]

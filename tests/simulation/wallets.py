@@ -14,6 +14,7 @@ from billots.jsonrpc import call, decode_incoming
 from billots.messages import SendTransfer, WhoOwns
 from billots.quorum import safe_quorum
 from billots.statement import Statement
+from simulation.record import Broken
 from simulation.wires import CLIENTS
 
 _ASK_S = 0.12
@@ -44,6 +45,7 @@ class Wallets:
         self.entry_key = {}
         self.votes = {}
         self.answers = {}
+        self.late = 0
         self._ends = {}
         self._calls = {}
         self._asked = {}
@@ -107,12 +109,21 @@ class Wallets:
 
     def submit(self, transfer, server, receipts=()):
         """Hand a transfer to one server; what it says is counted, never believed."""
-        self.tell(server, "transfer", SendTransfer.of(transfer, None, receipts), self._handed_over)
+        then = self._late if self.world.record.is_late(server, transfer) else self._handed_over
+        self.tell(server, "transfer", SendTransfer.of(transfer, None, receipts), then)
 
     def _handed_over(self, incoming):
         error = incoming.error if incoming is not None else None
         name = "none" if incoming is None else getattr(error, "name", None) or "accepted"
         self.answers[name] = self.answers.get(name, 0) + 1
+        return name
+
+    def _late(self, incoming):
+        """The answer of a server that had another transfer of it settled when it was sent."""
+        name = self._handed_over(incoming)
+        if name == "accepted":
+            raise Broken("late conflicts change nothing", "a server accepted one")
+        self.late += name != "none"
 
     # -- votes --------------------------------------------------------------------------------
 
