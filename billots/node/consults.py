@@ -162,10 +162,6 @@ class Consults:
             self.want(billot, WALLETS, at)
         return True
 
-    def is_asking(self, billot: str) -> bool:
-        """Whether a consult on it is on its way, or about to be."""
-        return billot in self._asked or billot in self._wants
-
     @property
     def next_at(self) -> float | None:
         """When `due` or `expire` has something to do."""
@@ -248,11 +244,6 @@ class Consults:
         for billot, asked in list(self._asked.items()):
             if key in asked.waiting:
                 self.answered(key, billot, None)
-
-    def said(self, billot: str) -> Said:
-        """What has been said so far in a consult that is on its way."""
-        asked = self._asked.get(billot)
-        return {} if asked is None else asked.said
 
     def expire(self, now: float) -> None:
         """Who has said nothing by now is silent."""
