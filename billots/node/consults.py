@@ -20,6 +20,9 @@ from billots.limits import Limits
 ANSWER_S = 3.0
 """How long the others may take; who says nothing by then is silent."""
 OWN, START, CONTESTED, WALLETS = "own", "start", "contested", "wallets"
+"""Causes; all others are the keys of servers whose votes are news."""
+_OURS = frozenset((OWN, START, CONTESTED))
+_CAUSES = frozenset((*_OURS, WALLETS))
 _BURST_S = 4.0
 _STRANGERS_AGAIN_S = 10.0
 _STRANGERS_MAX = 8192
@@ -107,7 +110,8 @@ class Consults:
             if want is None:
                 return
         elif want.at <= at:
-            if cause == WALLETS:  # they have paid for it
+            # Wallets have paid for it, and what is ours must not wait at a liar's cost.
+            if cause == WALLETS or (cause in _OURS and want.cause not in _CAUSES):
                 self._charge(want, cause)
             return
         else:

@@ -8,7 +8,7 @@ feed, and `fetch` for bodies.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +48,7 @@ _WANTED_MAX = 4096
 _FETCHES_MAX = 8
 """Questions for bodies to one server at a time."""
 _CALLS_MAX = 256
+_UNANSWERED_MAX = 8
 _DECODE_ERRORS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -83,6 +84,7 @@ class Links:
         link.closed = True
         others = {other.key for other in self._links.values() if other.up}
         if link.key is not None and link.key not in others:
+            self._node.memory.forget(link.key)  # rows that had arrived may give way meanwhile
             self._node.rounds.feeds.unreachable(link.key)
             self._node.rounds.consults.gone(link.key)
         if link.up:
@@ -173,7 +175,7 @@ class Links:
     def _positioned(self, link: Link, result: msgspec.Raw) -> None:
         """How far a feed goes at this moment, by its own server; or an error: to be asked again."""
         link.asks_position = False
-        if bytes(result):
+        if bytes(result) and link.is_current:  # else it arrived here in another stream
             info = msgspec.json.decode(result, type=Info)
             self._node.memory.follow(link.key or "", info.lsn, link.received_lsn)
             self._node.rounds.look()
@@ -194,6 +196,7 @@ class Links:
         elif method == "conflict" and link.key is not None:
             pair = msgspec.json.decode(params, type=Pair)
             if self._sound(pair.first) and self._sound(pair.second):
+                link.backlog += 1
                 self._node.rounds.add(PairWork(None, link.id, pair.first, pair.second))
 
     def _feed(self, link: Link, batch: FeedBatch) -> None:
@@ -214,7 +217,7 @@ class Links:
         self._node.rounds.add(FeedWork(batch.server, link, stream, batch, rows, check, bodies))
 
     def dealt_with(self, conn: int) -> None:
-        """A feed batch of this link was judged."""
+        """A feed batch or a pair of this link was judged."""
         link = self._links.get(conn)
         if link is not None and link.backlog:
             link.backlog -= 1
@@ -248,6 +251,7 @@ class Links:
             for start in range(0, len(transfer_ids), size):
                 part = tuple(transfer_ids[start : start + size])
                 link.fetches[self.call(link, "fetch", Fetch(part))] = part
+                link.forget_oldest()
         unanswered, feeds.wanted.unanswered = feeds.wanted.unanswered, []
         for named in unanswered:
             feeds.put_off(named)
@@ -255,15 +259,16 @@ class Links:
             feeds.give_up(named)
             for voter in named:
                 self._node.memory.forget(voter)  # what it named may have moved on by now
-        self._read_again(by_key)
+        self._read_again()
 
-    def _read_again(self, by_key: Mapping[str, Link]) -> None:
+    def _read_again(self) -> None:
         """Follow feeds from the row for which there was no room, or no body in time."""
         feeds = self._node.rounds.feeds
         for key in feeds.votes.found_room(feeds.wanted.is_idle):
             self._node.memory.forget(key)
-            if key in by_key:  # else it begins there when the link is up
-                self.follow(by_key[key])
+            for link in self._links.values():
+                if link.up and link.key == key:  # else it begins there when the link is up
+                    self.follow(link)
 
     def follow(self, link: Link) -> None:
         """Ask for its feed from where we have read it."""
@@ -271,6 +276,9 @@ class Links:
         link.since = self.remembered.cursor(key)
         self._node.rounds.feeds.votes.read(key, link.since)  # before a restart, if not since
         link.streams_asked += 1
+        if link.streams_asked - link.streams_begun > _UNANSWERED_MAX:
+            self.misbehaved(link.id, "no answer to what it was asked")
+            return
         self.call(link, "subscribe", Subscribe(Cursor(key, link.since), self._node.key.public_hex))
 
     def consult(self, now: float) -> None:
@@ -292,6 +300,7 @@ class Links:
                 link, nonce = by_key[key], self._node.settings.nonce()
                 question = WhoOwns(part, nonce, proof=True, consult=True)
                 link.asks[self.call(link, "who_owns", question, what="consult")] = nonce, part
+                link.forget_oldest()
 
     def _stated(self, link: Link, asked: tuple[str, tuple[str, ...]], result: msgspec.Raw) -> None:
         """An answer in a consult, or an error: then it has nothing to say."""

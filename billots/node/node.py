@@ -224,6 +224,8 @@ class Node:
         for pair_work, kept in paired:
             if pair_work.reply is not None:
                 self._requests.result(pair_work.reply, Kept(kept))
+            else:
+                self.links.dealt_with(pair_work.source)
         receipted, rounds.receipted = rounds.receipted, []
         for receipts_work in receipted:
             self._say_receipts(receipts_work)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from billots.node.reply import BatchReply
 
+_QUESTIONS_MAX = 512
+"""Questions of a kind to one server that have no answer yet."""
+
 
 @dataclass(slots=True)
 class Subscriber:
@@ -77,3 +80,11 @@ class Link:
     def is_current(self) -> bool:
         """Whether what arrives now is of the stream that was asked for last."""
         return self.streams_begun == self.streams_asked
+
+    def forget_oldest(self) -> None:
+        """What has no answer for so long isn't waited for: it was put off, or expired, by now."""
+        for questions in (self.fetches, self.asks):
+            while len(questions) > _QUESTIONS_MAX:
+                number = next(iter(questions))
+                del questions[number]
+                self.calls.pop(number, None)

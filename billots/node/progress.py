@@ -11,6 +11,9 @@ _STANDS_S = 2.0
 """A feed that brings nothing for so long is not waited for."""
 _EVERY_S = 2.0
 """What takes less time than this isn't told."""
+_TRUSTED_S, _AGAIN_S = 30.0, 300.0
+"""How long a feed is believed that it moves, and after how long it is believed once more: where
+it ends is only what its server says."""
 
 
 class Progress:
@@ -22,6 +25,7 @@ class Progress:
         self._tell_at: float | None = None
         self._left = 0
         self._moved_at = float("-inf")
+        self._believed: dict[str, float] = {}
 
     def follow(self, key: str, start: int, end: int) -> None:
         """We follow a feed from the lsn `start` on; it goes up to `end` now."""
@@ -35,11 +39,19 @@ class Progress:
         return sum(end - max(start, self._newest(k)) for k, (start, end) in self._spans.items())
 
     def is_moving(self, now: float) -> bool:
-        """Whether there are rows to be read, and some came lately."""
+        """Whether there are rows to be read, some came lately, and it hasn't gone on for long."""
         left = self.left
         if left != self._left:
             self._left, self._moved_at = left, now
-        return bool(left) and now < self._moved_at + _STANDS_S
+        if not left or now >= self._moved_at + _STANDS_S:
+            return False
+        return any(self._is_believed(key, now) for key in self._spans)
+
+    def _is_believed(self, key: str, now: float) -> bool:
+        since = self._believed.get(key)
+        if since is None or now >= since + _AGAIN_S:
+            self._believed[key] = since = now
+        return now < since + _TRUSTED_S
 
     @property
     def next_at(self) -> float | None:

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from billots.holding import Holding, Status, Vote
 from billots.ledger import Ledger
-from billots.node.proofs import shown_vote
+from billots.node.proofs import ReadBatch, shown_vote
 from billots.node.trust import Trust
 from billots.node.votes import Ballot
-from billots.receipt import Receipt, SignedVote
+from billots.receipt import Receipt, SignedVote, server_of
 from billots.statement import SignedStatement
 from billots.transfer import Transfer
 
@@ -114,7 +114,7 @@ class Receipts:
         if ballot.vote != (stored.transfer.sender, stored.transfer.to):
             return False
         vote = shown_vote(ballot.proof, ballot.lsn)
-        voters = {word.server for word in Receipt(stored.transfer, stored.votes).words()}
+        voters = set(map(server_of, stored.votes))
         if voter in voters or vote is None:
             return True
         complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
@@ -208,10 +208,17 @@ class Receipts:
         return Receipt(transfer, votes)
 
     def _votes(self, kept: Kept) -> tuple[SignedVote, ...]:
-        """The others' votes that are kept, no more than a quorum needs."""
+        """The others' votes that are kept, no more than a quorum needs.
+
+        A row of a feed that names another transfer, to the same owner, counts as a vote and
+        can't be shown with this one.
+        """
         votes: list[SignedVote] = []
+        transfer_id = kept.transfer.id if kept.transfer is not None else None
         for voter, ballot in kept.ballots.items():
-            counts = voter in self._trust.keys
+            named = isinstance(ballot.proof, ReadBatch) and ballot.transfer_id is not None
+            fits = not named or transfer_id is None or ballot.transfer_id == transfer_id
+            counts = fits and voter in self._trust.keys
             vote = shown_vote(ballot.proof, ballot.lsn) if counts else None
             if vote is not None and len(votes) < self._trust.quorum:
                 votes.append(vote)

@@ -19,6 +19,7 @@ class Remembered:
         self._ledger = ledger
         self._feeds = feeds
         self._noted: dict[str, int] = {}
+        self._noted_newest: dict[str, FeedBatch] = {}
         self._known: dict[str, bytes] = {}
         self._new_known: list[str] = []
 
@@ -28,7 +29,7 @@ class Remembered:
         if key not in newest:
             kept = self._ledger.store.meta(f"newest/{key}")
             if kept is not None:
-                newest[key] = msgspec.json.decode(kept, type=FeedBatch)
+                newest[key] = self._noted_newest[key] = msgspec.json.decode(kept, type=FeedBatch)
         return newest.get(key)
 
     def cursor(self, key: str) -> int:
@@ -51,6 +52,8 @@ class Remembered:
             if cursor > self._noted[key]:
                 self._noted[key] = cursor
                 self._ledger.put_meta(f"cursor/{key}", b"%d" % cursor)
+            if batch is not self._noted_newest.get(key):  # though the cursor may stand
+                self._noted_newest[key] = batch
                 self._ledger.put_meta(f"newest/{key}", msgspec.json.encode(batch))
 
     def key(self, host: Host) -> str | None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from billots.holding import Vote
 from billots.node.proofs import Proof
 
+_LINGER_MAX = 64
 SEQS_MAX = 16
 """Seqs of one billot at which one voter's votes are kept: its newest ones."""
 
@@ -171,7 +172,10 @@ class Votes:
             return
         rows = self._open.setdefault(voter, {})
         if lsn not in rows:
-            heappush(self._open_order.setdefault(voter, []), lsn)
+            order = self._open_order.setdefault(voter, [])
+            if len(order) > 2 * len(rows) + _LINGER_MAX:
+                order[:] = sorted(rows)
+            heappush(order, lsn)
         rows[lsn] = rows.get(lsn, 0) + 1
 
     def release(self, voter: str, lsn: int) -> None:
@@ -207,4 +211,5 @@ def _together(before: Ballot, ballot: Ballot) -> Ballot:
     """The same vote told twice: a claim says more, and so does one that names the transfer."""
     best = ballot if ballot.claim and not before.claim else before
     transfer_id = before.transfer_id or ballot.transfer_id
-    return Ballot(best.vote, best.lsn or before.lsn, transfer_id, best.claim, best.proof)
+    lsn = best.lsn or before.lsn or ballot.lsn  # a statement is no row, and holds no cursor
+    return Ballot(best.vote, lsn, transfer_id, best.claim, best.proof)
