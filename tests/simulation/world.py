@@ -192,7 +192,7 @@ class World:
         self.note(self, "heals")
         rest.settle(self, REST_S)
         rest.spend_all(self, REST_S)
-        rest.sign_again(self)
+        rest.sign_again(self, REST_S)
         rest.check(self)
         return self
 
