@@ -46,6 +46,7 @@ class Feeds:
         self.watch = watch
         self._done = Notifications(limits.seen_max)
         self._bodies: dict[str, Transfer] = {}
+        self._shown: set[int] = set()
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -56,6 +57,9 @@ class Feeds:
             if row.lsn > self.votes.newest(voter):
                 self._row(voter, row, proof, now)
                 self.votes.read(voter, row.lsn)
+        shown, self._shown = self._shown, set()
+        lsns = (row.lsn for row in rows)
+        proof.keep({lsn for lsn in lsns if lsn in shown or self.votes.holds(voter, lsn)})
 
     def keep_newest(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow]) -> FeedBatch:
         """Remember that the voter signed this, to be shown to it should it lose its store."""
@@ -102,7 +106,10 @@ class Feeds:
         """Count one vote; False if it can change nothing here any more, and nobody misses it."""
         present = self._ledger.present(billot)
         if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):
-            return self.receipts.also(voter, billot, seq, ballot)
+            is_kept = self.receipts.also(voter, billot, seq, ballot)
+            if is_kept:
+                self._shown.add(ballot.lsn)
+            return is_kept
         if self.votes.add(voter, billot, seq, ballot):
             self.to_count.append(billot)
             self.watch(billot, voter, now)

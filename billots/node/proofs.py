@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 
 from msgspec import Struct
@@ -13,19 +14,35 @@ from billots.receipt import FeedVote, SignedVote
 from billots.statement import SignedStatement, Statement
 from billots.transfer import Transfer
 
+_SHARE_BYTES = 4096
+"""How much of a batch a row of it that is kept may keep as well."""
 
-class ReadBatch(Struct, frozen=True, dict=True):
-    """A feed batch whose signature held, without the bodies that travelled with it."""
+
+class ReadBatch(Struct, dict=True):
+    """A feed batch whose signature held, without the bodies that travelled with it.
+
+    All ballots of its rows share it. One of which little is kept is cut down to that.
+    """
 
     batch: FeedBatch
+    few: dict[int, SignedVote | None] | None = None
 
     @cached_property
     def tree(self) -> Tree:
         """Its hashes: made once, for many of its rows are shown or none."""
         return Tree([row.encode() for row in self.batch.rows])
 
+    def keep(self, lsns: Collection[int]) -> None:
+        """Only rows with these lsns are kept: the rest, if it is much, is let go."""
+        if lsns and sum(map(len, self.batch.rows)) > _SHARE_BYTES * (1 + len(lsns)):
+            self.few = {lsn: self.vote(lsn) for lsn in lsns}
+            self.batch = FeedBatch(self.batch.server, (), self.batch.root, self.batch.signature)
+            self.__dict__.pop("tree", None)
+
     def vote(self, lsn: int) -> SignedVote | None:
-        """The row with this lsn as a vote that can be shown; None if the batch has none."""
+        """The row with this lsn as a vote that can be shown; None if it was not kept."""
+        if self.few is not None:
+            return self.few.get(lsn)
         start = f"{lsn} "
         for index, row in enumerate(self.batch.rows):
             if row.startswith(start):

@@ -178,6 +178,10 @@ class Votes:
             heappush(order, lsn)
         rows[lsn] = rows.get(lsn, 0) + 1
 
+    def holds(self, voter: str, lsn: int) -> bool:
+        """Whether something of this row is open."""
+        return lsn in self._open.get(voter, ())
+
     def release(self, voter: str, lsn: int) -> None:
         """Something of this row is dealt with."""
         rows = self._open.get(voter, {})

@@ -20,7 +20,7 @@ from network import (
     submit,
 )
 
-from billots.feed import AdoptedRow
+from billots.feed import AdoptedRow, TransferRow
 from billots.holding import Status, Vote
 from billots.jsonrpc import notification
 from billots.limits import Limits
@@ -249,6 +249,23 @@ def test_attack_a_row_that_stays_open_keeps_nothing_of_those_after_it():
     votes = server.node.rounds.feeds.votes
     assert len(votes._open_order[one.key.public_hex]) < 100
     assert votes.cursor(one.key.public_hex) == 0
+
+
+def test_attack_one_open_row_does_not_keep_a_frame_full_of_others():
+    _, server, (liar, _) = alone_with(2)
+    done = sign(MINT, BOB, "a-3 1")
+    liar.feed(row(1, done), bodies=[done])
+    liar.feed(row(2, done))
+    names = tuple(f"a-{n}" for n in range(10_001, 11_001))
+    for lsn in range(3, 303, 15):
+        rows = [AdoptedRow(lsn, f"a-{100 + lsn}", 9, DAN.owner, EVE.owner)]
+        rows += [TransferRow(lsn + 1 + n, done.id, names) for n in range(14)]
+        liar.feed(*rows)
+    ballots = server.node.rounds.feeds.votes._ballots.values()
+    proofs = [b.proof for by_seq in ballots for at in by_seq.values() for b in at.values()]
+    assert len(proofs) == 20
+    assert all(proof.batch.rows == () for proof in proofs)
+    assert all(proof.vote(lsn) for proof, lsn in zip(proofs, range(3, 303, 15), strict=True))
 
 
 def test_attack_a_server_that_answers_nothing_is_not_waited_for_without_end():

@@ -34,6 +34,26 @@ def test_any_row_of_a_batch_is_a_vote_by_itself(count):
         assert holds(vote) == [("a-1", 1), ("a-2", 1)]
 
 
+def test_attack_a_batch_of_which_little_is_kept_is_cut_down_to_that():
+    """Else one open row would keep a frame full of others in memory."""
+    others = [TransferRow(lsn, f"{lsn:064x}", ("a-1",) * 50) for lsn in range(2, 60)]
+    read = batch(row(1, FIRST), *others)
+    size = sum(map(len, read.batch.rows))
+    read.keep({1, 2})
+    assert size > 10_000
+    assert read.batch.rows == ()
+    assert holds(read.vote(1)) == [("a-1", 1), ("a-2", 1)]
+    assert read.vote(3) is None
+
+
+@pytest.mark.parametrize("lsns", [set(), {1, 2, 3}, set(range(1, 101))])
+def test_a_batch_that_is_small_or_needed_is_kept_as_it_is(lsns):
+    count = 100 if len(lsns) != 3 else 3
+    read = batch(*(TransferRow(lsn, f"{lsn:064x}") for lsn in range(1, count + 1)))
+    read.keep(lsns)
+    assert len(read.batch.rows) == count
+
+
 def test_the_row_with_this_very_lsn():
     """Not one that only begins with the same digits."""
     read = batch(row(1, sign(MINT, BOB, "a-9 1")), row(10, FIRST), row(100, FIRST, "a-2"))
