@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path
 
 from billots.accepting import accept_key
-from billots.audit import Audit, AuditReport
+from billots.audit import Audit
 from billots.circle import Circle
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import KeyFileError, ProtocolError
 from billots.evidence import find_conflict
+from billots.findings import AuditReport
 from billots.holding import Status
 from billots.host import Host, parse_hosts
 from billots.keeping import Keeper

@@ -9,6 +9,7 @@ owes a receipt, or max(2, f+1) claims, for it: the others' votes in this audit a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,13 +18,14 @@ from msgspec import Raw
 from billots.circle import Circle
 from billots.crypto import verify
 from billots.errors import BillotIdError, BillotsError, InputError, JournalError, WrongNetwork
+from billots.evidence import find_conflict
 from billots.feed_votes import fed_votes
+from billots.findings import Audited, AuditReport, Contradiction
 from billots.holding import SILENT, Holding, Status, Vote
-from billots.host import Host
 from billots.kept_receipts import KeptReceipts
 from billots.known_servers import key_changed
-from billots.link import Link, OtherNetwork, Problem
-from billots.network import Network
+from billots.link import Link, OtherNetwork
+from billots.messages import Pair
 from billots.poll import batched
 from billots.quorum import Verdict, count, liars_max, safe_quorum
 from billots.receipt import Electorate, Receipt, SignedVote, checks, decode_receipt, judge
@@ -32,62 +34,13 @@ from billots.transfer import Transfer
 
 BEHIND_AGAIN_S = 0.3
 """How long servers have to agree, before what still differs is told."""
+EVIDENCE_S_MAX = 2.0
+"""How long all that differs may be asked for proof that its owner signed twice."""
+
+_SIGNED_TWICE = (Status.CONTESTED, Status.DISPUTED)
 
 Progress = Callable[[int, int], None]
 Place = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Two votes that one server signed at one (id, seq), for different owners.
-
-    `unproven`: one of them says settled, which is no lie with a receipt; it gave none.
-    """
-
-    server: str
-    billot: str
-    seq: int
-    first: SignedVote
-    second: SignedVote
-    unproven: bool
-
-
-@dataclass(slots=True)
-class Audited:
-    """How one server of the list did: billots by what it said of them, and what is wrong."""
-
-    host: Host
-    key: str | None = None
-    problem: Problem | None = None
-    agreeing: int = 0
-    behind: int = 0
-    disagreeing: list[str] = field(default_factory=list)
-    false_proofs: list[str] = field(default_factory=list)
-    contradictions: list[Contradiction] = field(default_factory=list)
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing speaks against it; to be down or behind doesn't."""
-        wrong = self.disagreeing or self.false_proofs or self.contradictions
-        return not wrong and self.problem is not Problem.CHANGED_KEY
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """What came of asking all servers about some billots.
-
-    `undecided` are billots that no quorum names the owner of.
-    """
-
-    network: Network
-    billots: tuple[str, ...]
-    servers: tuple[Audited, ...]
-    undecided: tuple[str, ...]
-
-    @property
-    def clean(self) -> bool:
-        """Whether nobody contradicts, disagrees, or shows false proofs or another key."""
-        return all(server.clean for server in self.servers)
 
 
 @dataclass(slots=True)
@@ -111,6 +64,7 @@ class Audit:
         self._false: dict[str, set[str]] = {}
         self._keys: dict[str, str] = {}
         self._bodies: dict[str, Transfer] = {}
+        self._twice: dict[str, Pair] = {}
 
     async def run(self, billots: Sequence[str], on_progress: Progress | None = None) -> AuditReport:
         """Ask all about these billots; raises Unreachable, WrongNetwork, JournalError."""
@@ -138,6 +92,7 @@ class Audit:
                 for chunk in again:
                     await self._ask(self._circle, link, chunk)
         await self._ask_for_proofs()
+        await self._ask_for_evidence(billots)
         return self._report(billots)
 
     async def _ask(self, face: Circle, link: Link, billots: Sequence[str]) -> None:
@@ -196,11 +151,15 @@ class Audit:
         except InputError:
             self._false.setdefault(key, set()).add(row.id)
             return
-        if not all(held) or not self._is_of(receipt.transfer, row):
+        if not all(held):
             self._false.setdefault(key, set()).add(row.id)
-            return
-        said.receipts.append(receipt)
-        self._hear_receipt(receipt)
+        elif self._is_of(receipt.transfer, row):
+            said.receipts.append(receipt)
+            self._hear_receipt(receipt)
+        elif _is_before(receipt.transfer, row):
+            self._hear_receipt(receipt)
+        else:
+            self._false.setdefault(key, set()).add(row.id)
 
     def _is_of(self, transfer: Transfer, row: StatementRow) -> bool:
         """Whether a transfer is the one that a row is about."""
@@ -245,6 +204,26 @@ class Audit:
             owing = {c.billot for c in self._contradictions(key) if c.unproven}
             for billot in sorted(owing):
                 await self._ask(self._circle, link, [billot])
+
+    async def _ask_for_evidence(self, billots: Sequence[str]) -> None:
+        """Whether servers differ because a billot's owner signed it over twice."""
+        torn = [billot for billot in billots if self._is_torn(billot)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self._circle.timeout_s, EVIDENCE_S_MAX)):
+                for some in batched(torn, PROOF_ROWS_MAX):
+                    await asyncio.gather(*map(self._find_conflict, some))
+
+    def _is_torn(self, billot: str) -> bool:
+        """Whether servers name different owners, or say that there are two."""
+        held = [h[billot] for h in self._newest.values() if billot in h]
+        votes = {(h.seq, h.vote) for h in held if h.status not in SILENT}
+        return len(votes) > 1 or any(h.status in _SIGNED_TWICE for h in held)
+
+    async def _find_conflict(self, billot: str) -> None:
+        held = [h[billot] for h in self._newest.values() if billot in h]
+        pair = await find_conflict(self._circle, billot, held, EVIDENCE_S_MAX)
+        if pair is not None:
+            self._twice[billot] = pair
 
     def _contradictions(self, key: str) -> Iterator[Contradiction]:
         for (billot, seq), votes in self._votes.get(key, {}).items():
@@ -296,38 +275,29 @@ class Audit:
                 for key, holdings in self._newest.items()
                 if billot in holdings and key in listed
             }
-            tally = count(votes, circle.n, circle.quorum)
+            twice = self._twice.get(billot)
+            tally = count(votes, circle.n, circle.quorum, conflict=twice is not None)
             if tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
                 undecided.append(billot)
             for server in servers:
                 if server.key in votes and tally.holding is not None:
-                    _grade(server, billot, votes[server.key], tally.holding)
+                    server.grade(billot, votes[server.key], tally.holding, twice)
         for server in servers:
             server.false_proofs = sorted(self._false.get(server.key or "", ()))
             server.contradictions = list(self._contradictions(server.key or ""))
-        return AuditReport(circle.network, tuple(billots), tuple(servers), tuple(undecided))
+        return AuditReport(
+            circle.network,
+            tuple(billots),
+            tuple(servers),
+            tuple(undecided),
+            self._twice,
+            circle.quorum.needed(circle.n),
+        )
 
 
-def _grade(server: Audited, billot: str, holding: Holding, most: Holding) -> None:
-    if (holding.seq, holding.vote) == (most.seq, most.vote):
-        server.agreeing += 1
-    elif holding.status is Status.UNKNOWN or holding.seq < most.seq:
-        server.behind += 1
-    elif holding.seq == most.seq + 1 and holding.sender == most.owner:
-        server.agreeing += 1  # it has heard more: what it stands on is what most say
-    else:
-        server.disagreeing.append(billot)
+def _is_before(transfer: Transfer, row: StatementRow) -> bool:
+    """Whether a transfer brought the billot to who moves it with this row.
 
-
-def as_proof(contradiction: Contradiction, network: Network, place: str) -> dict[str, object]:
-    """A contradiction as something to show to others: both votes, each as it was signed."""
-    return {
-        "what": "two votes of one server for different owners",
-        "network": network.id,
-        "server": contradiction.server,
-        "host": place,
-        "billot": contradiction.billot,
-        "seq": contradiction.seq,
-        "unproven": contradiction.unproven,
-        "votes": [contradiction.first, contradiction.second],
-    }
+    Who stands at the next seq without a quorum yet shows what settled the one before.
+    """
+    return transfer.to == row.sender and (row.id, row.seq - 1) in transfer.billots

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
-from billots.audit import AuditReport
+from billots.findings import AuditReport
 from billots.host import Host
 from billots.outcomes import (
     KeyAccepted,

@@ -13,8 +13,8 @@ from billots.cli.program import fail
 from billots.errors import InputError
 
 if TYPE_CHECKING:
-    from billots.audit import Audited, AuditReport
     from billots.cli.bwallet import Settings
+    from billots.findings import Audited, AuditReport
     from billots.network import Network
     from billots.trust_check import TrustReport
     from billots.trust_lists import TrustList
@@ -36,7 +36,7 @@ def audit(settings: Settings, billots: str, count: int) -> int:
         document(documents.audit_fields(report))
     else:
         _show_audit(report)
-    return OK if report.clean else NO
+    return OK if report.agreed else NO
 
 
 def check_trust(settings: Settings, other: str) -> int:
@@ -93,16 +93,10 @@ def _show_trust(report: TrustReport) -> None:
 
 def _show_audit(report: AuditReport) -> None:
     servers = report.servers
-    liars = [s.host.place for s in servers if any(not c.unproven for c in s.contradictions)]
-    odd = [s.host.place for s in servers if not s.clean and s.host.place not in liars]
     answering = sum(server.key is not None for server in servers)
-    told = f"{len(report.billots)} billots, {answering} of {_servers(len(servers))} answer"
-    if liars:
-        line(f"Audit: {told}, {some(liars)} contradicted {'itself' if len(liars) == 1 else 'them'}")
-    elif odd:
-        line(f"Audit: {told}, not all agree: {some(odd)}")
-    else:
-        line(f"Audit: {told}, all agree")
+    told = f"{_counted(len(report.billots), 'billot')}, {answering} of "
+    told += f"{_servers(len(servers))} {_answer(len(servers))}"
+    line(f"Audit: {told}, {_outcome(report)}")
     rows = [_cells(server) for server in servers]
     if sys.stdout.isatty():
         from billots.cli.live import print_table
@@ -115,8 +109,29 @@ def _show_audit(report: AuditReport) -> None:
             line("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
     if report.undecided:
         line(f"no quorum yet for: {some(report.undecided)}")
+    for billot, pair in report.twice.items():
+        first, second = pair.first, pair.second
+        line(f"{billot} was signed twice by {first.sender}: to {first.to} and to {second.to}")
     for server in servers:
         _show_findings(server, report.network)
+
+
+def _outcome(report: AuditReport) -> str:
+    """The worst of what was found, in a few words."""
+    servers = report.servers
+    liars = [s.host.place for s in servers if any(not c.unproven for c in s.contradictions)]
+    odd = [s.host.place for s in servers if not s.clean and s.host.place not in liars]
+    if liars:
+        return f"{some(liars)} contradicted {'itself' if len(liars) == 1 else 'themselves'}"
+    if odd:
+        return f"not all agree: {some(odd)}"
+    if report.twice:
+        return f"signed twice by the owner: {some(list(report.twice))}"
+    if len(report.undecided) == len(report.billots):
+        return f"nothing established: no billot has a quorum of {report.needed}"
+    if report.undecided:
+        return f"not all established: some have no quorum of {report.needed}"
+    return "all agree"
 
 
 def _cells(server: Audited) -> tuple[str, ...]:
@@ -148,4 +163,12 @@ def _who(trust: TrustList) -> str:
 
 
 def _servers(count: int) -> str:
-    return f"{count} server{'' if count == 1 else 's'}"
+    return _counted(count, "server")
+
+
+def _answer(count: int) -> str:
+    return "answers" if count == 1 else "answer"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ from billots.network import format_mils
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from billots.audit import AuditReport, Contradiction
+    from billots.findings import AuditReport, Contradiction
     from billots.network import Network
     from billots.outcomes import (
         KeyAccepted,
@@ -174,13 +174,22 @@ def audit_fields(report: AuditReport) -> dict[str, Any]:
     """What an audit found; contradictions come with both votes, as they were signed."""
     import msgspec
 
-    from billots.audit import as_proof
+    from billots.findings import as_proof
 
     return {
         "network": {"name": report.network.name, "id": report.network.id},
         "clean": report.clean,
         "billots": list(report.billots),
         "undecided": list(report.undecided),
+        "needed": report.needed,
+        "signed_twice": [
+            {
+                "id": billot,
+                "owner": pair.first.sender,
+                "to": [pair.first.to, pair.second.to],
+            }
+            for billot, pair in report.twice.items()
+        ],
         "servers": [
             {
                 "server": server.host.place,
@@ -204,7 +213,7 @@ def proof_text(found: Contradiction, network: Network, place: str) -> bytes:
     """A contradiction as a file for others."""
     import msgspec
 
-    from billots.audit import as_proof
+    from billots.findings import as_proof
 
     return msgspec.json.format(msgspec.json.encode(as_proof(found, network, place))) + b"\n"
 

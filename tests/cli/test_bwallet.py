@@ -660,7 +660,7 @@ def test_an_audit_and_a_liar_caught_with_both_votes(terminal):
 
             two.behaviour["who_owns"] = lie
             out, err, status = await terminal.type("--audit", "a-5", *trusted)
-            head = "Audit: 1 billots, 3 of 3 servers answer"
+            head = "Audit: 1 billot, 3 of 3 servers answer"
             assert out.splitlines()[0] == f"{head}, {two.host} contradicted itself"
             assert f"{two.host} signed two owners of a-5 at seq 1" in out
             assert (err, status) == ("", 1)
@@ -678,6 +678,50 @@ def test_an_audit_and_a_liar_caught_with_both_votes(terminal):
             assert f"{path.name} is already there and is never overwritten" in err
         out, err, status = await terminal.type("--audit", "a-5", *trusted)
         assert (out, status) == ("", 3)
+
+    scenario(play())
+
+
+def test_an_audit_names_an_owner_who_signed_twice(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two:
+            split((one, two), USER2, USER3)
+            pair = [Transfer.sign(TEST, USER1, to.owner, [("a-1", 1)]) for to in (USER2, USER3)]
+            one.evidence["a-1"] = tuple(pair)
+            words = ("--audit", "a-1", "--trusted", f"{one.host},{two.host}")
+            out, err, status = await terminal.type(*words)
+            assert out.splitlines()[0] == (
+                "Audit: 1 billot, 2 of 2 servers answer, signed twice by the owner: a-1"
+            )
+            signed = f"a-1 was signed twice by {USER1.owner}: to {USER2.owner} and to {USER3.owner}"
+            assert signed in out
+            assert "disagrees" not in out
+            assert (err, status) == ("", 1)
+            fields = json.loads((await terminal.type(*words, "--json"))[0])
+            assert fields["signed_twice"] == [
+                {"id": "a-1", "owner": USER1.owner, "to": [USER2.owner, USER3.owner]}
+            ]
+
+    scenario(play())
+
+
+def test_an_audit_without_a_quorum_establishes_nothing(terminal):
+    async def play():
+        async with FakeServer() as one:
+            words = ("--audit", "a-1,b-1", "--trusted", f"{one.host}, 127.0.0.1:1")
+            out, _, status = await terminal.type(*words)
+            assert out.splitlines()[0] == (
+                "Audit: 2 billots, 1 of 2 servers answer, "
+                "nothing established: no billot has a quorum of 2"
+            )
+            assert status == 1
+            one.holdings["a-1"] = Holding(0, None, None, Status.UNKNOWN)
+            out, _, status = await terminal.type("--audit", "a-1,b-1", "--trusted", one.host)
+            assert out.splitlines()[0] == (
+                "Audit: 2 billots, 1 of 1 server answers, "
+                "not all established: some have no quorum of 1"
+            )
+            assert status == 1
 
     scenario(play())
 

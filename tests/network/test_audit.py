@@ -10,10 +10,10 @@ import pytest
 from fake_server import CLOSE, TEST, FakeServer, altered
 
 import billots.mock
-from billots.audit import as_proof
 from billots.crypto import PrivateKey, verify
 from billots.errors import BillotIdError, Unreachable
 from billots.feed import AdoptedRow, FeedBatch, TransferRow
+from billots.findings import as_proof
 from billots.holding import Holding, Status
 from billots.host import Host
 from billots.kept_receipts import KeptReceipt, KeptReceipts
@@ -167,6 +167,69 @@ def test_nobody_there_and_bad_ids(tmp_path):
         for asked in ("a-1", None):
             with pytest.raises(Unreachable):
                 await mine.audit(asked)
+
+    run(scenario())
+
+
+def test_who_holds_the_next_transfer_shows_the_receipt_of_the_one_before(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            before = Receipt(moves(USER1), tuple(says(server, USER1) for server in servers[1:]))
+            for server in servers:
+                server.own("a-5", 2, USER1.owner, USER2.owner, HELD)
+                server.receipts["a-5"] = msgspec.json.encode(before)
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert [server.false_proofs for server in report.servers] == [[], [], [], []]
+            assert report.agreed
+            all_own(servers[:2])
+            assert (await wallet(tmp_path, servers).audit("a-5")).clean
+            # A receipt of the seq before is none if it brought the billot to somebody else.
+            other = Receipt(moves(USER3), (says(servers[0], USER3),))
+            servers[3].receipts["a-5"] = msgspec.json.encode(other)
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert report.servers[3].false_proofs == ["a-5"]
+
+    run(scenario())
+
+
+def torn(servers, *owners, status=Status.CONTESTED):
+    """The owner signed it over to all of these, one server each; all can prove it."""
+    for server, owner in zip(servers, owners, strict=True):
+        server.own("a-5", 1, MINT.owner, owner.owner, status)
+        server.evidence["a-5"] = (moves(USER1), moves(USER2))
+
+
+def test_an_owner_who_signed_twice_is_named_and_no_server_is_blamed(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            torn(servers, USER1, USER1, USER2, USER3)
+            report = await wallet(tmp_path, servers).audit("a-5, b-1")
+            pair = report.twice["a-5"]
+            assert (pair.first.sender, pair.second.to) == (MINT.owner, USER2.owner)
+            assert [server.disagreeing for server in report.servers] == [[], [], [], []]
+            assert (report.clean, report.undecided, report.agreed) == (True, ("a-5",), False)
+            # Nor where a quorum has one of them, and another server's vote was for the other.
+            torn(servers, USER1, USER1, USER1, USER2, status=HELD)
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert (report.clean, list(report.twice), report.undecided) == (True, ["a-5"], ())
+
+    run(scenario())
+
+
+def test_attack_what_was_signed_twice_hides_no_server_that_calls_the_other_settled(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            torn(servers, USER1, USER1, USER1, USER2, status=SETTLED)
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert report.servers[3].disagreeing == ["a-5"]
+            # And a pair of somebody else's signatures excuses nobody.
+            all_own(servers, status=HELD)
+            all_own(servers[3:], USER3, status=HELD)
+            forged = [Transfer.sign(TEST, USER3, to.owner, [("a-5", 1)]) for to in (USER1, USER2)]
+            for server in servers:
+                server.evidence["a-5"] = tuple(forged)
+            report = await wallet(tmp_path, servers).audit("a-5")
+            assert (report.servers[3].disagreeing, dict(report.twice)) == (["a-5"], {})
 
     run(scenario())
 

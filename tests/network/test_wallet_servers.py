@@ -192,6 +192,23 @@ def test_an_audit_of_real_servers_and_their_lists(tmp_path):
     run(scenario())
 
 
+def test_servers_that_hold_a_transfer_without_a_quorum_are_not_called_liars(tmp_path):
+    """They show the receipt of the billot's last settled seq with it: no false proof."""
+
+    async def scenario():
+        async with mesh(tmp_path, 4) as servers:
+            (billot,) = fresh()
+            await servers.stop(3)
+            await pay(servers, [billot])
+            await servers.stop(2)
+            await submit(servers.hosts[0], signed(USER1, USER2, (billot, 2)))
+            report = await wallet(tmp_path, servers.hosts, "user3").audit(billot)
+            assert [server.false_proofs for server in report.servers] == [[], [], [], []]
+            assert (report.clean, report.undecided, report.agreed) == (True, (billot,), False)
+
+    run(scenario())
+
+
 def test_a_server_with_a_new_key_in_its_list_is_accepted_by_hand(tmp_path):
     async def scenario():
         async with mesh(tmp_path, 1) as servers:

@@ -44,7 +44,8 @@ ORDER = {
     "server": "wire switchboard dialing engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "presenting sending proving accepting feed_votes audit sampling async_wallet wallet"
+        "presenting sending proving accepting feed_votes findings audit sampling async_wallet "
+        "wallet"
     ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
