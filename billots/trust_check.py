@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from billots.circle import Circle
@@ -43,16 +43,20 @@ def trust_report(
     they publish isn't signed: a liar can hide how it trusts, but that is its own harm.
     """
     keys = {k.host.place: key for k in circle.links if (key := circle.key(k)) is not None}
-    mine = _named(yours, keys)
-    lists = [TrustList.of(YOURS, mine, quorum.needed(len(mine)))]
-    if other:
-        lists.append(TrustList.of(OTHER, _named(other, keys)))
+    publishing: list[tuple[Link, str, list[Host]]] = []
     for link in circle.links:
         published = _published(link)
         if link.key is not None and published is not None:
-            at = "" if link.host.loopback else link.host.place
-            servers = {link.key, *_named(published, keys, at)}
-            lists.append(TrustList.of(link.host.place, servers))
+            publishing.append((link, "" if link.host.loopback else link.host.place, published))
+    others = [(host, at) for _, at, published in publishing for host in published]
+    names = _Names(keys, [*((host, "") for host in (*yours, *other)), *others])
+    mine = {names.of(host) for host in yours}
+    lists = [TrustList.of(YOURS, mine, quorum.needed(len(mine)))]
+    if other:
+        lists.append(TrustList.of(OTHER, {names.of(host) for host in other}))
+    for link, at, published in publishing:
+        servers = {str(link.key), *(names.of(host, at) for host in published)}
+        lists.append(TrustList.of(link.host.place, servers))
     answers = tuple(Answer(k.host, k.key, None, k.problem) for k in circle.links)
     return TrustReport(lists[0], tuple(overlaps(lists)), answers)
 
@@ -67,18 +71,34 @@ def _published(link: Link) -> list[Host] | None:
         return None
 
 
-def _named(hosts: Sequence[Host], keys: Mapping[str, str], at: str = "") -> set[str]:
-    """Servers by their keys, else by their places."""
-    return {_known_as(host, keys, at) for host in hosts}
+class _Names:
+    """What servers go by in all lists: a key, else a place.
+
+    One that is down has a key in a list that pins it, and none in another. Nobody can tell that
+    these are two, so that both go by the place; a key that answers at another place is its own.
+    """
+
+    def __init__(self, keys: Mapping[str, str], everywhere: Iterable[tuple[Host, str]]) -> None:
+        self._keys = keys
+        self._answering = set(keys.values())
+        self._keyless = {_place(host, at) for host, at in everywhere if self._key(host, at) is None}
+
+    def of(self, host: Host, at: str = "") -> str:
+        """A server's name; `at` is whose localhost a loopback place is, if not ours."""
+        key, place = self._key(host, at), _place(host, at)
+        if key is None or (place in self._keyless and key not in self._answering):
+            return place
+        return key
+
+    def _key(self, host: Host, at: str) -> str | None:
+        if host.key is not None or (host.loopback and at):
+            return host.key
+        here = ("localhost", "127.0.0.1", "[::1]") if host.loopback else ()
+        places = (host.place, *(f"{name}:{host.port}" for name in here))
+        return next((self._keys[place] for place in places if place in self._keys), None)
 
 
-def _known_as(host: Host, keys: Mapping[str, str], at: str) -> str:
-    """A server's key, else its place; `at` is whose localhost a loopback place is, if not ours."""
-    if host.key is not None:
-        return host.key
+def _place(host: Host, at: str) -> str:
     if not host.loopback:
-        return keys.get(host.place, host.place)
-    if at:
-        return f"{at}/{host.place}"
-    places = [f"{name}:{host.port}" for name in ("localhost", "127.0.0.1", "[::1]")]
-    return next((keys[place] for place in (host.place, *places) if place in keys), places[0])
+        return host.place
+    return f"{at}/{host.place}" if at else f"localhost:{host.port}"

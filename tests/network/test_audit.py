@@ -604,6 +604,36 @@ def test_attack_a_server_is_known_by_its_key_wherever_it_is_said_to_be(tmp_path)
     run(scenario())
 
 
+def test_a_server_that_is_down_is_no_stranger_to_who_pins_it(tmp_path):
+    async def scenario():
+        async with running() as servers:
+            for server in servers:
+                server.trusted = [str(other.pinned) for other in servers if other is not server]
+            mine = [f"localhost:{server.port}" for server in servers]
+            async with contextlib.AsyncExitStack() as stack:
+                for server in servers[:2]:
+                    await server.__aexit__()
+                    stack.push_async_callback(server.__aenter__)
+                report = await wallet(tmp_path, [], trusted=mine).check_trust()
+            assert [(pair.shared, pair.liars) for pair in report.pairs] == [(4, 1)]
+            assert report.weak == ()
+
+    run(scenario())
+
+
+def test_attack_a_pinned_key_that_answers_elsewhere_is_that_server(tmp_path):
+    async def scenario():
+        async with running(2) as servers:
+            one, two = servers
+            one.trusted = [f"127.0.0.1:1#{two.key.public_hex}"]
+            trusted = [one.host, two.host, "127.0.0.1:1"]
+            report = await wallet(tmp_path, [], trusted=trusted).check_trust()
+            published = next(p.second for p in report.pairs if p.second.names[0] != "yourself")
+            assert published.servers == {one.key.public_hex, two.key.public_hex}
+
+    run(scenario())
+
+
 def test_attack_another_machines_localhost_is_not_ours(tmp_path):
     async def scenario():
         async with running(2, address="0.0.0.0") as servers:
