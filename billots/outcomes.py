@@ -48,6 +48,7 @@ class ReceiptFound:
 
     `signed` are the places of the list whose votes are in it, `others` keys that are none of
     the list's. `kept`: it comes from the wallet's own file, for no quorum answers now.
+    `later` are answers that name a later seq: it may not be its owner's any more.
     """
 
     billot: str
@@ -57,6 +58,7 @@ class ReceiptFound:
     signed: tuple[str, ...]
     others: tuple[str, ...]
     kept: bool = False
+    later: tuple[Answer, ...] = ()
 
     @property
     def owner(self) -> str:

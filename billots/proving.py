@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NoReturn
 
 from billots.circle import Circle
@@ -33,20 +34,38 @@ async def find_receipt(
     except (Unreachable, WrongNetwork) as error:
         networks = [given] if given else [Network.shipped(name) for name in SHIPPED]
         return _kept(networks, Electorate(circle.n, {}), keeper, billot) or _raise(error)
+    if poll.tally(billot).verdict is Verdict.OWNER and not _seq(poll, billot):
+        return f"{billot} never moved: the network's file says whose it is"
+    told = await _of_quorum(circle, keeper, poll, billot)
+    if isinstance(told, str):
+        found = _kept([circle.network], circle.electorate(), keeper, billot)
+        if found is None:
+            return told
+    else:
+        found = told
+    said = [poll.answer(link, billot) for link in circle.links]
+    later = (each for each in said if each.holding is not None and each.holding.seq > found.seq)
+    return replace(found, later=tuple(later))
+
+
+def _seq(poll: Poll, billot: str) -> int:
+    holding = poll.tally(billot).holding
+    return 0 if holding is None else holding.seq
+
+
+async def _of_quorum(circle: Circle, keeper: Keeper, poll: Poll, billot: str) -> ReceiptFound | str:
+    """The receipt of a quorum that stands now, else why there is none."""
     tally = poll.tally(billot)
     if tally.verdict is Verdict.OWNER and tally.holding is not None:
-        if tally.holding.seq == 0:
-            return f"{billot} never moved: the network's file says whose it is"
         found = poll.receipt(billot)
         if found is None:
             found = (await Gathering(circle).receipts([billot])).get(billot)
         if found is not None:
             await keeper.keep(circle, {billot: tally.holding}, poll)
             return _found(circle.network, circle.electorate(), billot, found)
-    kept = _kept([circle.network], circle.electorate(), keeper, billot)
     if tally.verdict is Verdict.OWNER:
-        return kept or f"no server gave the transfer that moved {billot}"
-    return kept or f"no quorum of the trusted servers names an owner of {billot}"
+        return f"no server gave the transfer that moved {billot}"
+    return f"no quorum of the trusted servers names an owner of {billot}"
 
 
 def _kept(

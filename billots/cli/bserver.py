@@ -132,7 +132,7 @@ def command(
     if show_key:
         click.echo(f"Server key: {server_key_of(plan)}")
         return
-    runner()(serve(plan, introduce))
+    runner()(serve(plan, introduce, on_new_key=tell_key))
     click.echo("Stopped.")
 
 
@@ -183,12 +183,16 @@ def runner() -> Callable[[Coroutine[Any, Any, None]], None]:
 
 
 async def serve(
-    plan: Plan, ready: Callable[[Server, Plan], None], lifeline: int | None = None
+    plan: Plan,
+    ready: Callable[[Server, Plan], None],
+    lifeline: int | None = None,
+    on_new_key: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was begun and close.
 
-    `ready` is called once the server listens. A `lifeline` is the reading end of a pipe: the
-    server stops as well when its writing end is closed, by whatever end its holder comes to.
+    `ready` is called once the server listens, `on_new_key` as Server does it. A `lifeline` is
+    the reading end of a pipe: the server stops as well when its writing end is closed, by
+    whatever end its holder comes to.
     """
     server = Server(
         plan.network,
@@ -198,6 +202,7 @@ async def serve(
         trusted=plan.trusted,
         accept_keys=plan.accept_keys,
         limits=limits_here(),
+        on_new_key=on_new_key,
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -266,6 +271,13 @@ def introduce(server: Server, plan: Plan) -> None:
             "For a currency of your own: bserver 7333 --network FILE"
         )
     sys.stdout.flush()
+
+
+def tell_key(key: str) -> None:
+    """Once more, for the one that was told at the start counts no more."""
+    with contextlib.suppress(OSError):  # whoever read our output has gone; the log has it too
+        click.echo(f"Server key: {key}")
+        sys.stdout.flush()
 
 
 def main() -> NoReturn:

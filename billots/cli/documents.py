@@ -134,6 +134,7 @@ def receipt_fields(found: ReceiptFound, path: Path | None) -> dict[str, Any]:
         "signed": list(found.signed),
         "others": list(found.others),
         "kept": found.kept,
+        "later": [_answer_fields(answer) for answer in found.later],
         "receipt": msgspec.to_builtins(found.receipt),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from billots.cli import documents
-from billots.cli.printing import NO, OK, PROGRAM, document, line, name
+from billots.cli.printing import NO, OK, PROGRAM, document, line, name, tell
 from billots.cli.program import fail
 from billots.errors import InputError
 from billots.network import format_mils
@@ -28,6 +28,7 @@ def receipt(settings: Settings, billot: str, output: str | None) -> int:
         if settings.json:
             document({"billot": billot, "receipt": None, "message": found})
         return fail(PROGRAM, found, None, NO)
+    _warn_later(found)
     content = msgspec.json.format(msgspec.json.encode(found.receipt), indent=1)
     if output == "-":
         if settings.json:
@@ -72,6 +73,22 @@ def accept_key(settings: Settings, host: str) -> int:
     return OK
 
 
+def _warn_later(found: ReceiptFound) -> None:
+    """Say which servers know that the billot went on since."""
+    told = [
+        f"{answer.host.place} seq {answer.holding.seq} {answer.holding.status.value}, "
+        f"owner {answer.holding.owner}"
+        for answer in found.later
+        if answer.holding is not None
+    ]
+    if told:
+        tell(
+            "warning",
+            f"{found.billot} was paid on since, by what servers say: {'; '.join(told)}",
+            f"bwallet --check-owner {found.billot}",
+        )
+
+
 def _show_receipt(found: ReceiptFound, path: Path) -> None:
     line(f"Receipt: {name(path)}")
     value = format_mils(found.network.mils(found.billot))
@@ -89,16 +106,13 @@ def _show_check(check: ReceiptCheck) -> None:
     owner = check.receipt.transfer.to
     for row in check.valid:
         line(f"Valid: {row.billot} {row.seq} {owner}")
+    for row in check.valid[:1]:
+        line(
+            "it was paid to that owner then, and may have been paid on since: "
+            f"bwallet --check-owner {row.billot} tells"
+        )
     if not check.valid:
-        why = check.fault
-        if why is None:
-            counted = "none counts"
-            if check.rows:
-                best = check.rows[0]
-                verb = "counts" if best.votes == 1 else "count"
-                counted = f"{best.votes or 'none'} {verb} for {best.billot} {best.seq}"
-            why = f"{check.needed} of {check.n} votes needed, {counted}"
-        line(f"Not valid: {why}")
+        line(f"Not valid: {check.fault or _too_few(check)}")
     line(f"network: {check.network.name} {check.network.id}")
     for row in check.valid:
         value = format_mils(check.network.mils(row.billot))
@@ -114,6 +128,15 @@ def _show_check(check: ReceiptCheck) -> None:
         line(f"  key {key} did not sign what stands there")
     for place in check.keyless:
         line(f"  {place} has no key that is known here")
+
+
+def _too_few(check: ReceiptCheck) -> str:
+    counted = "none counts"
+    if check.rows:
+        best = check.rows[0]
+        verb = "counts" if best.votes == 1 else "count"
+        counted = f"{best.votes or 'none'} {verb} for {best.billot} {best.seq}"
+    return f"{check.needed} of {check.n} votes needed, {counted}"
 
 
 def _read(path: Path) -> bytes:
@@ -133,6 +156,11 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError as error:
+        if not path.is_file():
+            raise InputError(
+                f"can't write {name(path)}: not a regular file",
+                "--output FILE names a new file, --output - prints it",
+            ) from error
         raise InputError(
             f"{name(path)} is already there and is never overwritten",
             "--output FILE names another file, --output - prints it",

@@ -472,6 +472,9 @@ def test_a_receipt_is_written_and_checked_offline(terminal):
             _, err, status = await terminal.type(*words, "no/where")
             assert err.startswith("bwallet: error: can't write no/where: No such file")
             assert status == 2
+            _, err, status = await terminal.type(*words, "/dev/full")
+            assert err.startswith("bwallet: error: can't write /dev/full: not a regular file\n")
+            assert status == 2
         return servers
 
     servers = asyncio.run(play())
@@ -479,9 +482,13 @@ def test_a_receipt_is_written_and_checked_offline(terminal):
     out, err, status = terminal.run(*words, *pinned(*servers))
     lines = out.splitlines()
     assert lines[0] == f"Valid: a-5 1 {USER2.owner}"
-    assert lines[1] == f"network: test {TEST.id}"
-    assert lines[2] in [f"billot: a-5 value 100, votes: {n} of 3, 2 needed" for n in (2, 3)]
-    assert all(" signed it" in line for line in lines[3:])
+    assert lines[1] == (
+        "it was paid to that owner then, and may have been paid on since: "
+        "bwallet --check-owner a-5 tells"
+    )
+    assert lines[2] == f"network: test {TEST.id}"
+    assert lines[3] in [f"billot: a-5 value 100, votes: {n} of 3, 2 needed" for n in (2, 3)]
+    assert all(" signed it" in line for line in lines[4:])
     assert (err, status) == ("", 0)
     others = [FakeServer(port=7001 + number) for number in range(3)]
     out, err, status = terminal.run(*words, *pinned(*others))
@@ -495,6 +502,29 @@ def test_a_receipt_is_written_and_checked_offline(terminal):
     out, err, status = terminal.run(*words, "--trusted", "localhost:7333-7335")
     assert (out, status) == ("", 2)
     assert err.startswith("bwallet: error: no key of the trusted servers is known here\nhint: pin")
+
+
+def test_a_receipt_of_a_past_owner_is_given_with_a_warning(terminal):
+    async def play():
+        async with FakeServer() as one, FakeServer() as two:
+            for server in (one, two):
+                server.own("a-5", 1, MINT.owner, USER1.owner)
+            words = ("--receipt", "a-5", *pinned(one, two), "--keyfile", MOCK / "user1")
+            assert (await terminal.type(*words, "--output", "-"))[1:] == ("", 0)
+            two.own("a-5", 2, USER1.owner, USER2.owner)
+            out, err, status = await terminal.type(*words)
+            assert "this is the receipt that was kept" in out
+            assert err == (
+                f"bwallet: warning: a-5 was paid on since, by what servers say: "
+                f"{two.host} seq 2 settled, owner {USER2.owner}\n"
+                "hint: bwallet --check-owner a-5\n"
+            )
+            assert status == 0
+            words = (*words, "--output", "other", "--json")
+            (later,) = json.loads((await terminal.type(*words))[0])["later"]
+            assert (later["server"], later["seq"]) == (str(two.host), 2)
+
+    scenario(play())
 
 
 @pytest.mark.parametrize(
