@@ -43,7 +43,8 @@ class Engine:
         """Run rounds until `stop`.
 
         Raises StoreFailed when the store can't be written, StoreDamaged when it can't be read,
-        StoreOutdated when the node finds that it is an old copy, and what `fail` was told.
+        StoreOutdated when the node finds that it is an old copy or the store that it is gone,
+        and what `fail` was told.
 
         `round_over` is called when the node may have something to send. Nothing of a failed
         round is said: those who asked hear `store_failed`.

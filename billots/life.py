@@ -12,13 +12,15 @@ import logging
 
 from billots.dialing import Prober, keep_link
 from billots.engine import Engine
-from billots.errors import BillotsError, ServerError
+from billots.errors import BillotsError, ServerError, StoreError
 from billots.network import shown
 from billots.node import Node
 from billots.switchboard import Switchboard
 
 log = logging.getLogger("billots.server")
 
+_WATCH_S = 1.0
+"""How often a store is looked at while nothing is written to it."""
 _LINGER_S = 0.5
 """How long a stopping server waits for others to end connections on which all is said."""
 
@@ -38,7 +40,7 @@ class Life:
             announced=prober.add,
             broken=self.engine.fail,
         )
-        self._jobs = [board.sweep, prober.run]
+        self._jobs = [board.sweep, prober.run, self._watch]
         self._tasks: list[asyncio.Task[None]] = []
         self.engine_task: asyncio.Task[None] | None = None
 
@@ -50,6 +52,16 @@ class Life:
         jobs = [job() for job in self._jobs]
         jobs += [keep_link(board, index) for index in range(len(self.node.trust.entries))]
         self._tasks = [asyncio.create_task(job) for job in jobs]
+
+    async def _watch(self) -> None:
+        """Who repeats old votes writes nothing, but must not go on without its memory either."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            try:
+                self.node.ledger.store.check()
+            except StoreError as error:
+                self.engine.fail(error)
+                return
 
     def _engine_over(self, engine: asyncio.Task[None]) -> None:
         """Who judges no more takes no more: whoever asks is to try another server."""

@@ -2,7 +2,8 @@
 
 A write that failed may have happened: only what the store says once it is opened again is
 known, so nothing in memory outlives the life. A store that is damaged or outdated is set aside
-and kept, and a new one takes its place, with a new key: who lost memory is a new server.
+and kept, and a new one takes its place, with a new key: who lost memory is a new server. So is
+who lost its store while it ran: what it signed last may be in no store that can be opened.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ log = logging.getLogger("billots.server")
 
 _PATIENCE_S = 0.5
 """How long those who read slowly keep a server from opening its store again."""
-_ASIDE_MAX = 4
+_REPLACED_MAX = 4
 """A disk that damages one store after the other isn't trusted with yet another."""
 
 
@@ -32,7 +34,12 @@ class Lives:
     """Those of one server that listens on `address`, over the `store` that Server was given."""
 
     def __init__(
-        self, network: Network, store: Store | str | Path | None, settings: Settings, address: str
+        self,
+        network: Network,
+        store: Store | str | Path | None,
+        settings: Settings,
+        address: str,
+        on_new_key: Callable[[str], None] | None = None,
     ) -> None:
         self._network = network
         self._given = store
@@ -45,8 +52,13 @@ class Lives:
         )
         self._stopping = asyncio.Event()
         self._tries = 0
-        self._aside = 0
+        self._replaced = 0
+        self._may_create = True
+        self._on_new_key = on_new_key
         self.life = self._open()
+        self._key = self.life.node.key.public_hex
+        if self._replaced:
+            self._log_key()
 
     async def run(self) -> None:
         """Live until `stop`, again and again as long as the store can be opened again.
@@ -78,19 +90,49 @@ class Lives:
         if self.life.engine.commits:
             self._tries = 0
         await self.life.end(_PATIENCE_S)
+        lost = self._lost()
         self.close()
         # Accepting whatever key comes next was meant for one start, not for each after an error.
         named = [host for host in self._settings.accept if host.key is not None]
         self._settings = replace(self._settings, accept=named)
-        if isinstance(error, StoreFailed):
+        if lost is not None:
+            error = lost
+            self._replaceable(error)
+            log.error("%s", error)
+            self._may_create = True
+        elif isinstance(error, StoreFailed):
             log.error("%s; opening the store again", error)
+            self._may_create = False  # one that is gone by then is lost, not new
         else:
             self._set_aside(error)  # if even that fails, it must not be opened again
         await self._reopen(error)
-        if not isinstance(error, StoreFailed):
-            log.warning("this server's key is %s from now on", self.life.node.key.public_hex)
+        while lost is not None and self.life.node.key.public_hex == self._key:
+            # A copy lies in its place: it has our key, but not all that was signed with it.
+            self.close()
+            self._set_aside(lost)
+            await self._reopen(lost)
+        key = self.life.node.key.public_hex
+        if key != self._key:
+            self._key = key
+            self._log_key()
+            if self._on_new_key is not None:
+                self._on_new_key(key)
         self.life.begin()
         log.warning("the store is open again")
+
+    def _lost(self) -> StoreOutdated | None:
+        """Why the open store is not the one that would be opened next."""
+        try:
+            self.life.node.ledger.store.check()
+        except StoreOutdated as error:
+            return error
+        except StoreError:
+            return None
+        return None
+
+    def _log_key(self) -> None:
+        """As an error, like what it follows from: whoever pins the old key has to know it."""
+        log.error("this is a new server: its key is %s from now on", self._key)
 
     async def _reopen(self, error: StoreError) -> None:
         """Try until there is another life, or raise what stands against it for too long."""
@@ -134,7 +176,7 @@ class Lives:
             return self._given
         if self._given is None:
             return MemoryStore(self._network)
-        return open_store(self._given, self._network)
+        return open_store(self._given, self._network, create=self._may_create)
 
     def _life_over(self, store: Store) -> Life:
         try:
@@ -145,22 +187,27 @@ class Lives:
 
     def _set_aside(self, error: StoreError) -> None:
         """Move the store out of the way; raises if there is nobody to learn from."""
-        self._aside += 1
-        if not isinstance(self._given, str | Path) or self._aside > _ASIDE_MAX:
+        path = self._replaceable(error)
+        self._may_create = True
+        kept = set_aside(path, "outdated" if isinstance(error, StoreOutdated) else "damaged")
+        log.error(
+            "%s; store %s is kept as %s, and a new one takes its place",
+            error,
+            shown(str(path), 200),
+            shown(str(kept), 200),
+        )
+
+    def _replaceable(self, error: StoreError) -> str | Path:
+        """Where the store is, if a new one may take its place; raises if not."""
+        self._replaced += 1
+        if not isinstance(self._given, str | Path) or self._replaced > _REPLACED_MAX:
             raise error
         if not self._others:
             raise StoreDamaged(
                 f"{error}; nobody is trusted who could tell what was in it",
                 "put a copy back: without one, every billot is its first owner's again",
             ) from error
-        word = "outdated" if isinstance(error, StoreOutdated) else "damaged"
-        kept = set_aside(self._given, word)
-        log.error(
-            "%s; store %s is kept as %s, and this is a new server with a new key",
-            error,
-            shown(str(self._given), 200),
-            shown(str(kept), 200),
-        )
+        return self._given
 
 
 def server_key(store: Store) -> PrivateKey:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,8 @@ class Server:
     `network` is a Network or the name of a shipped one; `store` an open Store, a path, or
     None for one in memory that ends with the server. Port 0 takes a free one. The server's key
     lives in its store: who loses the store is a new server. A trusted server whose key changed
-    counts for nothing until it is named in `accept_keys`.
+    counts for nothing until it is named in `accept_keys`. `on_new_key` hears of the key with
+    which the server goes on when its store is lost, damaged or an old copy while it runs.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Server:
         accept_keys: str | Iterable[str] | Iterable[Host] = (),
         name: str = "billots",
         limits: Limits | None = None,
+        on_new_key: Callable[[str], None] | None = None,
     ) -> None:
         self.network = Network.shipped(network) if isinstance(network, str) else network
         self.limits = limits or Limits()
@@ -54,6 +56,7 @@ class Server:
         self.port = port
         self.name = name
         self._store = store
+        self._on_new_key = on_new_key
         self._trusted = _hosts(trusted)
         self._accept = _hosts(accept_keys)
         self._thread: threading.Thread | None = None
@@ -90,7 +93,9 @@ class Server:
         self._listener = await listen(self._incoming, self.host, self.port)
         try:
             wanted, self.port = self.port, self._listener.sockets[0].getsockname()[1]
-            self._lives = Lives(self.network, self._store, self._settings(), self.host)
+            self._lives = Lives(
+                self.network, self._store, self._settings(), self.host, self._on_new_key
+            )
             try:
                 await serve(self._listener, self.host, wanted)
             except BaseException:

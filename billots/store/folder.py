@@ -12,7 +12,7 @@ import itertools
 import os
 from pathlib import Path
 
-from billots.errors import StoreError, StoreForeign, StoreLocked
+from billots.errors import StoreError, StoreFailed, StoreForeign, StoreLocked, StoreOutdated
 from billots.network import shown
 
 MARKER = "BILLOTS"
@@ -132,6 +132,36 @@ def finish(folder: Path) -> None:
     _write_synced(beside, _READY)
     beside.replace(folder / MARKER)
     _sync_folder(folder)
+
+
+class Held:
+    """The folder of an open database: whether it is still where it was opened.
+
+    By LevelDB's LOCK, which it keeps open: no other file can get its number meanwhile. A folder
+    that was moved counts as gone: who starts next doesn't find it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._name = shown(str(folder), 200)
+        self._path = str(folder.absolute() / "LOCK")  # the process may go to another folder
+        self._was = self._now()
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - half of what Path takes, at each commit
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            raise StoreFailed(f"can't look at store {self._name}: {reason}") from error
+        return found.st_dev, found.st_ino
+
+    def check(self) -> None:
+        """Raise StoreOutdated if the folder was moved, deleted or replaced."""
+        if self._now() != self._was:
+            raise StoreOutdated(
+                f"store {self._name} was moved, deleted or replaced while the server ran"
+            )
 
 
 def _write_synced(path: Path, content: bytes) -> None:

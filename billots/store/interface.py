@@ -135,7 +135,8 @@ class Store(ABC):
         """Write all of a batch, durably.
 
         Raises StoreFailed if a row's billot isn't what the row says it must be before
-        (nothing is written then), and if the write fails (whether it happened is unknown then).
+        (nothing is written then), and if the write fails (whether it happened is unknown then);
+        StoreOutdated as `check` does.
         """
 
     @abstractmethod
@@ -189,6 +190,13 @@ class Store(ABC):
     @abstractmethod
     def meta(self, name: str) -> bytes | None:
         """A small named value."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise StoreOutdated if what is committed here isn't there for who opens it next.
+
+        Cheap, and for any thread.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -84,6 +84,10 @@ class Engine(ABC):
         """Put, or (None) delete, all or nothing; durable when it returns."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Raise StoreOutdated if what is written isn't there for who opens it next."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go; a second call does nothing."""
 
@@ -231,6 +235,9 @@ class KeyValueStore(Store):
 
     def meta(self, name: str) -> bytes | None:
         return self._engine.get(b"m" + name.encode())
+
+    def check(self) -> None:
+        self._engine.check()
 
     def close(self) -> None:
         with self._committing:  # a commit in another thread ends first

@@ -60,6 +60,9 @@ class Memory(Engine):
                 elif self._values.pop(key, None) is not None:
                     del keys[bisect_left(keys, key)]
 
+    def check(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -35,6 +35,16 @@ from billots.store import MemoryStore, open_store
 TEST = Network.shipped("test")
 
 
+def keys_told(out, err):
+    """The server keys on stdout; the log has each but the first as an error."""
+    told = [line.split()[-1] for line in out.splitlines() if line.startswith("Server key: ")]
+    logged = [line for line in err.splitlines() if "its key is" in line]
+    assert len(logged) == len(told) - 1
+    assert all(f" its key is {key} " in line for key, line in zip(told[1:], logged, strict=True))
+    assert all(" ERROR " in line for line in logged)
+    return told
+
+
 async def until_new_key(address, before):
     """Wait until the server at `address` has another key than before; it may be away meanwhile."""
     async with asyncio.timeout(DEADLINE_S):
@@ -173,6 +183,74 @@ def test_attack_a_restored_old_copy_speaks_for_nobody(tmp_path):
         store.close()
 
     run(main())
+
+
+# -- gone ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["deleted", "emptied", "moved", "replaced by a copy"])
+def test_attack_a_store_that_goes_while_its_server_runs_takes_the_key_along(tmp_path, how):
+    """LevelDB writes on to files that nobody will ever open again: such votes are on no disk."""
+    billots, folder = fresh(10), tmp_path / "test.db"
+
+    async def main():
+        async with Mesh(tmp_path, 4) as servers:
+            await servers.start(0, 1, 2)
+            host, words = servers.hosts[3], ("--trusted", ", ".join(servers.hosts[:3]))
+            place = {"port": servers.ports[3]}
+            with Process(tmp_path, *words, "--log-level", "error", **place) as process:
+                await submit(servers.hosts[0], *[signed(MINT, USER1, (b, 1)) for b in billots])
+                for billot in billots:
+                    await until_settled(host, billot, 1, USER1)
+                async with await connect(host) as client:
+                    key = (await client.call("info", None, Info)).server
+                take_away(folder, how)
+                new_key = await until_new_key(host, key)  # nothing is written meanwhile
+                for billot in billots:
+                    await until_settled(host, billot, 1, USER1)
+                await submit(host, signed(USER1, USER2, (billots[0], 2)))
+                await until_settled(host, billots[0], 2, USER2)
+                status, out, err = process.end(15)
+            assert (status, "Traceback" in err) == (0, False)
+            assert keys_told(out, err) == [key, new_key]
+            assert f"store {folder} was moved, deleted or replaced while the server ran" in err
+            with contextlib.closing(open_store(folder, TEST, create=False)) as store:
+                assert all(store.moved(billots))
+
+    run(main())
+    assert (tmp_path / "test.db.outdated-1").exists() == (how == "replaced by a copy")
+
+
+def take_away(folder, how):
+    if how == "deleted":
+        shutil.rmtree(folder)
+    elif how == "emptied":
+        for path in folder.iterdir():
+            path.unlink()
+    else:
+        if how != "moved":
+            shutil.copytree(folder, folder.parent / "copy")
+        folder.rename(folder.parent / "elsewhere")
+        if how != "moved":
+            (folder.parent / "copy").rename(folder)
+
+
+@pytest.mark.slow
+def test_attack_a_store_that_goes_while_nobody_is_trusted_ends_its_server(tmp_path):
+    """A new one would give every billot back to its issuer."""
+    with Process(tmp_path) as process:
+        run(submit(process.address, signed(MINT, USER1, (fresh()[0], 1))))
+        shutil.rmtree(tmp_path / "test.db")
+        with pytest.raises(BillotsError):  # what can't be kept isn't answered
+            run(submit(process.address, signed(MINT, USER1, (fresh()[0], 1))))
+        status, _, err = process.end()
+    assert status == 2
+    *_, said, hint = err.splitlines()
+    assert said.startswith(f"bserver: error: store {tmp_path / 'test.db'} was moved, deleted or ")
+    assert said.endswith("; nobody is trusted who could tell what was in it")
+    assert hint.startswith("hint: put a copy back")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_was_handed_in_is_never_moved(tmp_path):

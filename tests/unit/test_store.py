@@ -17,6 +17,7 @@ from billots.errors import (
     StoreFailed,
     StoreForeign,
     StoreLocked,
+    StoreOutdated,
 )
 from billots.holding import Status
 from billots.network import Network
@@ -547,6 +548,36 @@ def test_a_store_of_another_version_is_left_alone(folder):
     with pytest.raises(StoreForeign, match="another version"):
         open_store(folder, TEST)
     assert snapshot(folder) == was
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "another one in its place"])
+def test_attack_what_is_written_to_a_folder_that_is_gone_is_not_written(folder, how):
+    """LevelDB doesn't notice: it writes to files that it has open, and syncs them."""
+    store = open_store(folder, TEST)
+    commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
+    store.check()
+    if how == "deleted":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(folder.with_name("elsewhere"))
+    if how == "another one in its place":
+        open_store(folder.with_name("other"), TEST).close()
+        folder.with_name("other").rename(folder)
+    for _ in range(2):
+        with pytest.raises(StoreOutdated, match="moved, deleted or replaced"):
+            store.check()
+    with pytest.raises(StoreOutdated, match="moved, deleted or replaced"):
+        commit(store, 2, sign(ANN, BOB, ("a-2", 1)))
+    store.close()
+
+
+def test_a_store_is_held_by_its_place_not_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_store("live.db", TEST)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    store.check()
+    store.close()
 
 
 def test_a_folder_that_can_not_be_made(tmp_path):
