@@ -10,14 +10,23 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 from pathlib import Path
 
-from billots.errors import StoreError, StoreFailed, StoreForeign, StoreLocked, StoreOutdated
+from billots.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFailed,
+    StoreForeign,
+    StoreLocked,
+    StoreOutdated,
+)
 from billots.network import shown
 
 MARKER = "BILLOTS"
 _READY = b"billots store 1\n"
 _STARTED = b"billots store 1, not yet made\n"
+_ANY_VERSION = re.compile(rb"billots store [1-9][0-9]{0,8}(, not yet made)?\n")
 
 _SPACE = "make space on the disk, then start again"
 _ELSEWHERE = "name a --data-dir that you may write to"
@@ -72,7 +81,7 @@ def _move(folder: Path, word: str) -> Path:
 def prepare(folder: Path, *, create: bool) -> bool:
     """Make sure that `folder` is ours; whether the database in it is still to be made.
 
-    Raises StoreForeign, and StoreError if the folder can't be used.
+    Raises StoreForeign, StoreDamaged, and StoreError if the folder can't be used.
     """
     marker = folder / MARKER
     try:
@@ -112,18 +121,26 @@ def _cleared(folder: Path) -> bool:
         for path in folder.iterdir():
             if path.name not in (MARKER, "LOCK"):
                 path.unlink()
+        _write_synced(folder / MARKER, _STARTED)  # before there is anything else beside it
     return True
 
 
 def _is_unfinished(folder: Path) -> bool:
+    alone = all(path.name in (MARKER, "LOCK") for path in folder.iterdir())
     mark = (folder / MARKER).read_bytes()
-    if _STARTED.startswith(mark.rstrip(b"\0")):  # or the power went before it was written
+    if mark in (_READY, _STARTED):
+        return mark == _STARTED
+    # The power may go while it is written. Then there is no database yet: what is beside a mark
+    # that can't be read was a store, and must not be cleared.
+    if alone and _STARTED.startswith(mark.rstrip(b"\0")):
         return True
-    if mark != _READY:
+    name = shown(str(folder), 200)
+    if _ANY_VERSION.fullmatch(mark):
         raise StoreForeign(
-            f"store {shown(str(folder), 200)} was written by another version of this program"
+            f"store {name} was written by another version of this program",
+            "start it with the version that made it, or name another --prefix",
         )
-    return False
+    raise StoreDamaged(f"store {name} is damaged: its file {MARKER} is not what was written")
 
 
 def finish(folder: Path) -> None:

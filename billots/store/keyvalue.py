@@ -111,7 +111,10 @@ class KeyValueStore(Store):
                 "name the network that it was made for, or another --prefix",
             )
         elif engine.get(b"mformat") != b"%d" % FORMAT:
-            raise StoreForeign("the store was written by another version of this program")
+            raise StoreForeign(
+                "the store was written by another version of this program",
+                "start it with the version that made it, or name another --prefix",
+            )
         with engine.view() as view:
             newest = view.last(b"f", b"f" + _END)
         self._last_lsn = 0 if newest is None else key_lsn(newest)

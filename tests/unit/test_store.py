@@ -545,8 +545,26 @@ def test_a_store_of_another_version_is_left_alone(folder):
     open_store(folder, TEST).close()
     (folder / "BILLOTS").write_bytes(b"billots store 2\n")
     was = snapshot(folder)
-    with pytest.raises(StoreForeign, match="another version"):
+    with pytest.raises(StoreForeign, match="another version") as caught:
         open_store(folder, TEST)
+    assert "--prefix" in caught.value.hint
+    assert snapshot(folder) == was
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [b"", bytes(16), b"billots st", b"\xff\0garbage", b"billots store x\n", b"billots store 1\n\n"],
+)
+def test_attack_a_store_whose_mark_is_garbage_is_damaged_not_made_again(folder, mark):
+    """Nor is it another version's, nor cleared like one that was never finished."""
+    store = open_store(folder, TEST)
+    commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
+    store.close()
+    (folder / "BILLOTS").write_bytes(mark)
+    was = snapshot(folder)
+    for create in (True, False):
+        with pytest.raises(StoreDamaged, match="its file BILLOTS is not what was written"):
+            open_store(folder, TEST, create=create)
     assert snapshot(folder) == was
 
 
@@ -604,7 +622,8 @@ def test_a_store_half_made_is_made_again(folder, mark):
     folder.mkdir()
     (folder / "BILLOTS").write_bytes(mark)
     open_store(folder, TEST).close()
-    (folder / "BILLOTS").write_bytes(mark)  # the crash came later: the network was written
+    # The crash came later: the network was written, after the whole mark.
+    (folder / "BILLOTS").write_bytes(b"billots store 1, not yet made\n")
     open_store(folder, MAIN).close()
     assert (folder / "BILLOTS").read_bytes() == b"billots store 1\n"
 
