@@ -12,6 +12,7 @@ from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
 from billots.holding import SILENT, Holding, Status, Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
+from billots.node.bodies import Bodies
 from billots.node.proofs import ReadBatch, bodies_of, is_proof
 from billots.node.receipts import Receipts
 from billots.node.trust import Trust
@@ -45,7 +46,7 @@ class Feeds:
         self._limits = limits
         self.watch = watch
         self._done = Notifications(limits.seen_max)
-        self._bodies: dict[str, Transfer] = {}
+        self._bodies = Bodies(limits.bodies_max)
         self._shown: set[int] = set()
 
     # -- rows ---------------------------------------------------------------------------------
@@ -310,9 +311,7 @@ class Feeds:
 
     def arrived(self, transfer: Transfer, now: float) -> None:
         """A body whose signature held: what was said of it before counts now."""
-        self._bodies[transfer.id] = transfer
-        if len(self._bodies) > self._limits.bodies_max:
-            del self._bodies[next(iter(self._bodies))]
+        self._bodies.add(transfer)
         named = self.wanted.arrived(transfer.id)
         for voter, rows in named.items():
             for row, proof in rows:

@@ -210,7 +210,7 @@ class Node:
         wasted, rounds.wasted = rounds.wasted, []
         for conn, payer, what, cost in wasted:
             if payer:
-                self._costs.charge(payer, cost, now)
+                self.charge(payer, cost, now)
             self.links.misbehaved(conn, what)
         subscriptions.feed(now)
 
@@ -234,6 +234,10 @@ class Node:
         if self.memory.is_free:
             self.questions.all_known()
 
+    def charge(self, payer: str, cost: float, now: float) -> None:
+        """An address cost us this much (1 is a signature check)."""
+        self._costs.charge(payer, cost, now)
+
     def failed(self) -> None:
         """The batch could not be written: nothing of it is said, and nothing more is taken."""
         for reply in self.rounds.abandon():
@@ -244,7 +248,7 @@ class Node:
         reply = work.reply
         if isinstance(decision, Refusal):
             if decision.name in _CHARGED and reply.payer:
-                self._costs.charge(reply.payer, 1.0, now)
+                self.charge(reply.payer, 1.0, now)
             self._requests.refuse(reply, decision)
             return
         statement = Statement.make(self.network, self.key.public_hex, decision)

@@ -156,10 +156,18 @@ class Requests:
 
     # -- methods ------------------------------------------------------------------------------
 
-    def _info(self, *_: object) -> Info:
+    def _feed_all(self, connection: Connection) -> None:
+        """Send what there is: who asks for our lsn, and reads up to it, had everything then.
+
+        It breaks up what would go out together, so that it has its price.
+        """
+        cost = self._node.subscriptions.feed(self._now, at_once=True)
+        if cost and connection.payer:
+            self._node.charge(connection.payer, cost, self._now)
+
+    def _info(self, connection: Connection, *_: object) -> Info:
         node = self._node
-        # Its lsn is all that there is: who has read so far had everything at this moment.
-        node.subscriptions.feed(self._now, at_once=True)
+        self._feed_all(connection)
         ledger, trust, rounds, settings = node.ledger, node.trust, node.rounds, node.settings
         counts = {
             "billots_moved": ledger.moved_count,
@@ -209,7 +217,7 @@ class Requests:
 
     def _subscribe(self, connection: Connection, _reply: Reply, params: Subscribe) -> object:
         node = self._node
-        node.subscriptions.feed(self._now, at_once=True)  # as for `info`
+        self._feed_all(connection)
         if params.owner is not None:
             node.subscriptions.watch(connection, params.owner)
             return Subscribed(node.outfeed.position)

@@ -92,15 +92,19 @@ class Subscriptions:
             if not connection.blocked and not back:
                 self._node.send(conn, message)
 
-    def feed(self, now: float, *, at_once: bool = False) -> None:
-        """Send what is due to those who are up to date; the others get pages."""
+    def feed(self, now: float, *, at_once: bool = False) -> int:
+        """Send what is due to those who are up to date; the others get pages.
+
+        Returns how many signatures that cost, here and at the subscribers.
+        """
         due = self.outfeed.due(now, at_once=at_once)
         if not due:
-            return
+            return 0
         frames = [(signed, signed.frame(), signed.sources) for signed in due]
         for connection in self._subscribers.values():
             if not connection.blocked:
                 self._send(connection, frames)
+        return len(due) * (1 + len(self._subscribers))
 
     def _send(
         self, connection: Connection, due: Sequence[tuple[Signed, bytes, set[int | None]]]

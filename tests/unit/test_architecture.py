@@ -34,8 +34,9 @@ ORDER = {
     "ledger": "table ledger",
     "node": (
         "node.costs node.reply node.peers node.trust node.memory node.proofs node.votes "
-        "node.wanted node.pending node.questions node.receipts node.work node.verdicts node.feeds "
-        "node.remembered node.reminders node.progress node.consults node.showing node.taking "
+        "node.bodies node.wanted node.pending node.questions node.receipts node.work "
+        "node.verdicts node.feeds node.remembered node.reminders node.progress node.consults "
+        "node.showing node.taking "
         "node.consulting node.checking node.rounds node.answers node.outfeed node.subscriptions "
         "node.requests node.greeting node.links node.node node"
     ),

@@ -268,6 +268,23 @@ def test_attack_one_open_row_does_not_keep_a_frame_full_of_others():
     assert all(proof.vote(lsn) for proof, lsn in zip(proofs, range(3, 303, 15), strict=True))
 
 
+def test_attack_who_asks_for_our_position_again_and_again_pays_for_the_batches():
+    net = Net(1, limits=Limits(cost_per_address_max=20.0, feed_every_s=10.0))
+    net[0].start()
+    follower = net[0].client(exempt=True)
+    follower.ask("subscribe", {})
+    asker = net[0].client("192.0.2.7")
+    answers = []
+    for n in range(1, 40):
+        submit(net[0], sign(MINT, ANN, f"a-{n} 1"))
+        answers.append("result" in asker.answer("info"))
+    assert answers[:5] == [True] * 5
+    assert answers[-5:] == [False] * 5
+    other = net[0].client("192.0.2.8")
+    for _ in range(40):  # when there is nothing new it costs nothing
+        other.ask("info")
+
+
 def test_attack_a_server_that_answers_nothing_is_not_waited_for_without_end():
     link = Link(0, 1)
     for number in range(2000):
