@@ -57,7 +57,8 @@ async def list_billots(
     named = {billot for answer in found for billot in answer.moved}
     named.update(billot for billot in short if network.first_owner(billot) == owner)
     billots = sorted(named, key=split_billot_id)
-    poll = Poll(circle, billots, on_progress=on_progress)
+    gone = [link for link in circle.links if link.problem is not None and not link.reached]
+    poll = Poll(circle, billots, on_progress=on_progress, without=gone)
     if billots:
         await poll.run()
     mine: list[OwnedBillot] = []

@@ -45,7 +45,8 @@ class Poll:
     `run` ends as soon as a quorum stands for every billot; without one, when all answered or
     time is up. A server at a lower seq than others, or that says `unknown`, is only behind:
     it is asked again for a moment. Up to 16 billots are asked with proofs unless `proof` says
-    otherwise; with them, or with `keep`, the signed votes are kept and make receipts.
+    otherwise; with them, or with `keep`, the signed votes are kept and make receipts. Servers
+    in `without` are not asked: they were just waited for in vain.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Poll:
         everyone: bool = False,
         proof: bool | None = None,
         keep: bool = False,
+        without: Collection[Link] = (),
     ) -> None:
         self.circle = circle
         self.votes: dict[str, dict[str, Holding]] = {billot: {} for billot in billots}
@@ -68,6 +70,7 @@ class Poll:
         self._transfers: dict[str, list[Transfer]] = {billot: [] for billot in billots}
         self._open = set(self.votes)
         self._everyone = everyone
+        self._without = without
         self._on_answer = on_answer
         self._on_progress = on_progress
         self._answered: set[Link] = set()
@@ -78,7 +81,7 @@ class Poll:
         """Ask until there is nothing more to wait for; raises WrongNetwork, JournalError."""
         loop = asyncio.get_running_loop()
         end = None if limit_s is None else loop.time() + limit_s
-        for link in self.circle.everyone:
+        for link in (each for each in self.circle.everyone if each not in self._without):
             self._start(link, list(self.votes), 0.0)
         try:
             while self._tasks and (self._open or self._everyone):

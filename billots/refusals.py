@@ -69,6 +69,18 @@ def refusal(
     )
 
 
+def not_ready(billot: str) -> Refused:
+    """The refusal of servers that can't speak for a billot yet."""
+    return Refused(
+        CODES["not_settled"],
+        f"the server can't speak for {billot} yet: it is new and reads what the others have, "
+        "or waits for enough of them to answer",
+        "not_settled",
+        {"billot": billot},
+        _AGAIN + "; --server names another",
+    )
+
+
 def in_our_words(refused: Refused, transfer: Transfer, command: str = "bwallet") -> Refused:
     """What a server's error answer to `transfer` means; its own text and data are dropped.
 
@@ -82,6 +94,8 @@ def in_our_words(refused: Refused, transfer: Transfer, command: str = "bwallet")
     billots = [billot for billot, _ in transfer.billots]
     told = refused.data.get("billot")
     billot = told if isinstance(told, str) and told in billots else ",".join(billots[:3])
+    if refused.name == "not_settled" and dict(transfer.billots).get(billot) == 1:
+        return not_ready(billot)  # what never moved is settled wherever it is known
     return refusal(refused.name, billot, _holding(refused.data), command)
 
 

@@ -31,7 +31,7 @@ from billots.poll import Poll
 from billots.presenting import ANSWERED_BY_RECEIPTS, bundled, settle
 from billots.quorum import Verdict, liars_max
 from billots.receipt import Receipt, checks, judge
-from billots.refusals import in_our_words, refusal
+from billots.refusals import in_our_words, not_ready, refusal
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
 
@@ -149,6 +149,8 @@ def _holding(poll: Poll, billot: str) -> Holding:
         return tally.holding
     if not poll.votes[billot]:
         raise _worst(circle)
+    if all(said.status is Status.UNKNOWN for said in poll.votes[billot].values()):
+        raise not_ready(billot)
     raise refusal("not_settled", billot)
 
 
@@ -197,7 +199,7 @@ def _row(
     if holding.status is Status.UNISSUED:
         raise refusal("unissued_billot", billot, holding)
     if holding.status is Status.UNKNOWN:
-        raise refusal("not_settled", billot)
+        raise not_ready(billot)
     if holding.owner == journal.owner:
         return billot, holding.seq + 1
     row = (billot, holding.seq)

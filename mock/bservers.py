@@ -142,7 +142,8 @@ class Fleet:
                     if not lines:
                         selector.unregister(ready)
                     elif count == len(self._plans):
-                        click.echo(f"All {count} servers are ready. Ctrl-C stops them.")
+                        who = f"All {count} servers are" if count > 1 else "The server is"
+                        click.echo(f"{who} ready. Ctrl-C stops {'them' if count > 1 else 'it'}.")
                     sys.stdout.flush()
                 elif key.fd in sentinels and not self._stopping:
                     sentinels[key.fd].join()

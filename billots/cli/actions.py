@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from billots.cli.bwallet import Settings
     from billots.outcomes import Listing, Overview, OwnerCheck
     from billots.poll import Answer
+    from billots.quorum import Tally
     from billots.transfer import Transfer
 
 _LIVE_LIST_MIN = 1000
@@ -112,12 +113,7 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
     try:
         sent = wallet.transfer(billots, to, signed.append)
     except KeyboardInterrupt:
-        if signed:
-            tell(
-                "note",
-                "interrupted: the transfer is signed and kept, and may have been taken",
-                "the same command sends it again, and only once",
-            )
+        _tell_interrupted(settings, signed[0] if signed else None)
         raise
     warn_exposed(settings.keyfile, sent.transfer.sender)
     for lapsed in sent.lapsed:
@@ -139,6 +135,17 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
     states = sorted({row.status.value for row in sent.statement.billots})
     line(f"accepted by {sent.host.place}: {', '.join(states)}")
     return OK
+
+
+def _tell_interrupted(settings: Settings, signed: Transfer | None) -> None:
+    """What became of a transfer that Ctrl-C ended: what is signed may still arrive."""
+    message, hint = "interrupted: nothing was signed or sent", "the same command begins again"
+    if signed is not None:
+        message = "interrupted: the transfer is signed and kept, and may have been taken"
+        hint = "the same command sends it again, and only once"
+    tell("note", message, hint)
+    if settings.json:
+        document(documents.interrupted_fields(message, hint, signed))
 
 
 def overview(settings: Settings) -> int:
@@ -197,11 +204,51 @@ def warn_unkept(billots: Sequence[str]) -> None:
         )
 
 
+def _warn_quorum(tally: Tally) -> None:
+    """Say what a smaller quorum than the safe one gives away."""
+    from billots.quorum import liars_max, safe_quorum
+
+    safe = safe_quorum(tally.n)
+    if tally.needed >= safe:
+        return
+    survived = 2 * tally.needed - tally.n - 1
+    why = f"it survives {survived or 'no'} liar{'s' if survived > 1 else ''}"
+    why += f" instead of {liars_max(tally.n)}"
+    if survived < 0:
+        why = "one billot can pay two, without any liar"
+    tell(
+        "warning",
+        f"a quorum of {tally.needed} of {tally.n} is less than a safe one of {safe}: {why}",
+        "--quorum safe is never too small",
+    )
+
+
+def _explain_unknown(answers: Sequence[Answer]) -> None:
+    """Say why a server can't say whose a billot is."""
+    from billots.holding import Status
+
+    silent = [
+        answer.host.place
+        for answer in answers
+        if answer.holding is not None and answer.holding.status is Status.UNKNOWN
+    ]
+    if silent:
+        tell(
+            "note",
+            f"unknown, say {some(silent)}: a server that is new and reads what the others have, "
+            "or waits for enough of them to answer",
+            "the same command asks again",
+        )
+
+
 def _show_check(settings: Settings, check: OwnerCheck) -> int:
     from billots.quorum import Verdict
 
     status = OK if check.verdict is Verdict.OWNER else NO
     warn_servers(check.answers)
+    _warn_quorum(check.tally)
+    if check.verdict is not Verdict.OWNER:
+        _explain_unknown(check.answers)
     warn_unkept([check.billot] if check.unkept else [])
     if settings.json:
         document(documents.check_fields(check))

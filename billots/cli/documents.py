@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Sent,
     )
     from billots.poll import Answer
+    from billots.transfer import Transfer
     from billots.trust_check import TrustReport
     from billots.trust_lists import TrustList
 
@@ -36,6 +37,16 @@ def error_fields(error: BillotsError) -> dict[str, Any]:
     if isinstance(error, Refused):
         fields |= {"error": error.name or "Refused", "code": error.code, "data": error.data}
     return fields
+
+
+def interrupted_fields(message: str, hint: str, signed: Transfer | None) -> dict[str, Any]:
+    """A transfer that the user ended; `transfer_id` is null if nothing was signed."""
+    return {
+        "error": "Interrupted",
+        "message": message,
+        "hint": hint,
+        "transfer_id": None if signed is None else signed.id,
+    }
 
 
 def check_fields(check: OwnerCheck) -> dict[str, Any]:

@@ -215,6 +215,24 @@ def test_check_owner_names_the_owner(terminal):
     scenario(play())
 
 
+def test_a_quorum_below_the_safe_one_is_warned_about(terminal):
+    async def play():
+        async with FakeServer() as server:
+            words = ("--check-owner", "a-1", "--trusted", f"{server.host}, 127.0.0.1:1-6")
+            _, err, status = await terminal.type(*words, "--quorum", "1")
+            assert err == (
+                "bwallet: warning: a quorum of 1 of 7 is less than a safe one of 5: "
+                "one billot can pay two, without any liar\n"
+                "hint: --quorum safe is never too small\n"
+            )
+            assert status == 0
+            _, err, _ = await terminal.type(*words, "--quorum", "majority")
+            assert "4 of 7 is less than a safe one of 5: it survives no liar instead of 2" in err
+            assert (await terminal.type(*words, "--quorum", "6"))[1] == ""
+
+    scenario(play())
+
+
 def test_who_owns_and_settings_from_the_environment(terminal):
     async def play():
         async with FakeServer() as server:
@@ -657,6 +675,36 @@ def test_ctrl_c_in_a_transfer_says_that_it_is_kept(terminal):
     scenario(play())
 
 
+def test_ctrl_c_before_a_transfer_says_that_nothing_was_signed(terminal):
+    async def play():
+        async with FakeServer() as server:
+            asked = asyncio.Event()
+            server.behaviour["who_owns"] = lambda *_: asked.set() or SILENT
+            words = ("--transfer", "a-1", USER2.owner, "--keyfile", MOCK / "user1", "--json")
+            process = await terminal.start(*words, "--server", server.host, "--timeout", "60")
+            await asked.wait()
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+            assert err.decode().strip() == (
+                "bwallet: note: interrupted: nothing was signed or sent\n"
+                "hint: the same command begins again"
+            )
+            fields = json.loads(out)
+            assert (fields["error"], fields["transfer_id"]) == ("Interrupted", None)
+            assert process.returncode == 130
+            server.behaviour.clear()
+            server.behaviour["transfer"] = lambda *_: asked.set() or SILENT
+            asked.clear()
+            process = await terminal.start(*words, "--server", server.host, "--timeout", "60")
+            await asked.wait()
+            process.send_signal(signal.SIGINT)
+            out, _ = await process.communicate()
+            (sent,) = server.asked("transfer")
+            assert json.loads(out)["transfer_id"] == sent.transfer.id
+
+    scenario(play())
+
+
 # -- audits and lists --------------------------------------------------------------------------
 
 
@@ -1050,9 +1098,14 @@ def test_holdings_of_others_are_told_as_they_are(terminal):
     async def play():
         async with FakeServer() as server:
             server.holdings["a-1"] = Holding(0, None, None, Status.UNKNOWN)
-            out, _, status = await terminal.type("--who-owns", "a-1", "--server", server.host)
+            out, err, status = await terminal.type("--who-owns", "a-1", "--server", server.host)
             assert out.splitlines()[0] == "Undecided: 0 of 1 name an owner, 1 needed"
             assert out.splitlines()[-1] == f"  {server.host} unknown"
+            assert err == (
+                f"bwallet: note: unknown, say {server.host}: a server that is new and reads what "
+                "the others have, or waits for enough of them to answer\n"
+                "hint: the same command asks again\n"
+            )
             assert status == 1
 
     scenario(play())

@@ -753,6 +753,20 @@ def test_a_list_joins_what_all_name_and_counts_each_billot(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_list_waits_once_for_servers_that_do_not_answer(tmp_path):
+    async def scenario():
+        async with running(4) as servers:
+            for server in servers[2:]:
+                server.behaviour["info"] = lambda *_: SILENT
+            listing = await wallet(tmp_path, servers, timeout_s=0.5).list_billots()
+            assert [billot.id for billot in listing.undecided] == ["a-1", "b-1", "c-1"]
+            assert [len(server.asked("info")) for server in servers] == [1, 1, 1, 1]
+            problems = [answer.problem for answer in listing.answers]
+            assert problems == [None, None, Problem.SILENT, Problem.SILENT]
+
+    run(scenario())
+
+
 def test_a_list_of_several_pages_and_questions(tmp_path):
     async def scenario():
         async with running(2) as servers:
@@ -1003,7 +1017,7 @@ def test_what_is_not_ours_is_refused_before_it_is_signed(tmp_path):
             with pytest.raises(Refused, match="a-1 is unissued"):
                 await wallet(tmp_path, main).transfer("a-1", USER3.owner)
             server.holdings["a-1"] = UNKNOWN
-            with pytest.raises(Refused, match="a-1 is not settled yet"):
+            with pytest.raises(Refused, match="can't speak for a-1 yet"):
                 await mine.transfer("a-1", USER3.owner)
             assert server.transfers == main[0].transfers == []
 
@@ -1170,6 +1184,25 @@ def test_every_refusal_is_told_in_our_words(tmp_path, name, data):
                 assert USER3.owner in str(error)
             with Journal.open(USER1.owner, tmp_path) as journal:
                 assert journal.find(TEST.id, [("a-1", 1)])[0].answered
+
+    run(scenario())
+
+
+def test_a_server_that_can_not_speak_for_a_billot_yet_is_said_to_be_new(tmp_path):
+    async def scenario():
+        async with running() as (server,):
+            mine = wallet(tmp_path, [server])
+            server.behaviour["transfer"] = lambda *_: Refuse("not_settled", {"billot": "a-1"})
+            with pytest.raises(Refused, match="can't speak for a-1 yet") as caught:
+                await mine.transfer("a-1", USER2.owner)
+            assert caught.value.name == "not_settled"
+            server.holdings["b-1"] = UNKNOWN
+            with pytest.raises(Refused, match="can't speak for b-1 yet"):
+                await mine.transfer("b-1", USER2.owner)
+            server.own("c-1", 1, USER2.owner, USER1.owner)
+            server.behaviour["transfer"] = lambda *_: Refuse("not_settled", {"billot": "c-1"})
+            with pytest.raises(Refused, match="c-1 is not settled yet"):
+                await mine.transfer("c-1", USER2.owner)
 
     run(scenario())
 
