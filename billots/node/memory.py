@@ -75,7 +75,11 @@ class Memory:
             self.phase = Phase.WAKING
         elif trust.n > 1 and not self._has_read:
             self.phase = Phase.BLANK
-            log.info("a new server: it reads the trusted servers' feeds before it votes")
+            log.info(
+                "a new server: it reads the trusted servers' feeds before it votes, %d of %d",
+                self.must_read,
+                trust.n - 1,
+            )
         elif trust.n == 1 and not self._has_read:
             ledger.put_meta(_READ, b"1")  # it can't lose what nobody else has
 
@@ -98,7 +102,7 @@ class Memory:
     @property
     def next_at(self) -> float | None:
         """When `tick` has something to do."""
-        if self.phase is not Phase.WAKING:
+        if self.phase is Phase.READY:
             return None
         if self._since is None or self._news:
             return 0.0
@@ -106,20 +110,51 @@ class Memory:
 
     def tick(self, now: float) -> bool:
         """Time has passed; whether it woke up."""
-        if self.phase is not Phase.WAKING:
+        if self.phase is Phase.READY:
             return False
         if self._since is None:
             self._since = now
-            log.info("asking the trusted servers for newer votes under this server's key")
+            if self.phase is Phase.WAKING:
+                log.info(
+                    "asking the trusted servers for newer votes under this server's key: "
+                    "it signs nothing until %d of %d have answered",
+                    self.must_read,
+                    self._trust.n - 1,
+                )
+        late = now >= self._since + WAKE_S
+        is_first, self._waited, self._news = late and not self._waited, late, False
+        if self.phase is Phase.WAKING and self._has_heard_enough:
+            self.phase = Phase.READY if self._has_read or self._trust.n == 1 else Phase.BLANK
+            log.info("they have none")
+            return True
+        if is_first:
+            self._log_waiting()
+        return False
+
+    @property
+    def _has_heard_enough(self) -> bool:
+        return self._trust.n == 1 or len(self._heard & self._trust.keys) >= self._enough
+
+    @property
+    def _enough(self) -> int:
         # q-1 others: without them no vote of ours could settle anything, so that nothing is lost
         # by waiting for them. Below that we wait on, whatever the clock says.
-        self._waited, self._news = now >= self._since + WAKE_S, False
-        enough = self._trust.quorum - 1 if self._waited else self.must_read
-        if self._trust.n > 1 and len(self._heard & self._trust.keys) < enough:
-            return False
-        self.phase = Phase.READY if self._has_read or self._trust.n == 1 else Phase.BLANK
-        log.info("they have none")
-        return True
+        return self._trust.quorum - 1 if self._waited else self.must_read
+
+    def _log_waiting(self) -> None:
+        """A server that is silent looks like a broken one to who runs it."""
+        if self.phase is Phase.WAKING:
+            log.warning(
+                "this server signs nothing yet: %d of the %d trusted servers that it needs answer",
+                len(self._heard & self._trust.keys),
+                self._enough,
+            )
+        elif not self.is_through:
+            log.warning(
+                "this server votes only with others yet: it has read %d of the %d feeds it needs",
+                len(self.readers),
+                self.must_read,
+            )
 
     def heard(self, key: str) -> None:
         """A trusted server has shown the newest feed batch that it has of us: not above ours."""

@@ -653,6 +653,40 @@ def test_who_waits_for_others_is_not_due_all_the_time():
     assert at is None or at > net.now
 
 
+@pytest.mark.parametrize(("others", "heard", "needed"), [(3, 1, 2), (6, 3, 4), (1, 0, 1)])
+def test_who_waits_for_others_says_for_how_many_once(caplog, others, heard, needed):
+    caplog.set_level("INFO", "billots.memory")
+    net, _server, peers = asleep(others)
+    asked = f"it signs nothing until {needed} of {others} have answered"
+    assert [asked in line for line in caplog.messages[-1:]] == [True]
+    for peer in peers[:heard]:
+        peer.follow()
+    net.run(WAKE_S - 0.1)
+    before = len(caplog.records)
+    net.run(9)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records[before:]]
+    said = f"signs nothing yet: {heard} of the {needed} trusted servers that it needs answer"
+    assert told == [("WARNING", f"this server {said}")]
+
+
+def test_a_new_server_says_how_many_feeds_it_has_still_to_read(caplog):
+    caplog.set_level("INFO", "billots.memory")
+    net, _server, peers = blank()
+    assert "before it votes, 2 of 3" in caplog.text
+    read(peers[0])
+    net.run(WAKE_S + 9)
+    (said,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said.endswith("votes only with others yet: it has read 1 of the 2 feeds it needs")
+
+
+def test_a_new_server_that_has_read_enough_doesnt_say_that_it_waits(caplog):
+    net, _, peers = blank()
+    for peer in peers:
+        read(peer)
+    net.run(WAKE_S + 9)
+    assert "votes only" not in caplog.text
+
+
 def test_attack_one_server_under_two_keys_wakes_nobody():
     net, server, peers = asleep()
     peers[0].follow()
