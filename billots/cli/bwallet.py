@@ -65,7 +65,7 @@ BWALLET_TIMEOUT; BWALLET_PASSPHRASE is the passphrase of the key file.
 
 \b
 Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
-2 usage or a local file, 3 no server could be reached.
+2 usage or a local file, 3 no server could be reached, 130 Ctrl-C.
 """
 
 

@@ -1073,7 +1073,13 @@ def read_all(descriptor):
 def test_help_and_version(terminal):
     out, err, status = terminal.run("--help")
     assert (err, status) == ("", 0)
-    for words in ("--check-owner ID", "--transfer ID TO", "Examples:", "Exit status:"):
+    for words in (
+        "--check-owner ID",
+        "--transfer ID TO",
+        "Examples:",
+        "Exit status:",
+        "130 Ctrl-C",
+    ):
         assert words in out
     out, err, status = terminal.run("--version")
     assert (out, err, status) == (f"bwallet {billots.__version__}\n", "", 0)
