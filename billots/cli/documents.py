@@ -191,6 +191,7 @@ def audit_fields(report: AuditReport) -> dict[str, Any]:
     return {
         "network": {"name": report.network.name, "id": report.network.id},
         "clean": report.clean,
+        "agreed": report.agreed,
         "billots": list(report.billots),
         "undecided": list(report.undecided),
         "needed": report.needed,

@@ -776,6 +776,7 @@ def test_an_audit_names_an_owner_who_signed_twice(terminal):
             assert "disagrees" not in out
             assert (err, status) == ("", 1)
             fields = json.loads((await terminal.type(*words, "--json"))[0])
+            assert (fields["clean"], fields["agreed"]) == (True, False)
             assert fields["signed_twice"] == [
                 {"id": "a-1", "owner": USER1.owner, "to": [USER2.owner, USER3.owner]}
             ]
