@@ -1,4 +1,7 @@
-"""Entry points: until a command is loaded, Ctrl-C ends it without a word, as it does after."""
+"""Entry points: until a command is loaded, Ctrl-C ends it without a word, as it does after.
+
+Only what comes before this module is read is Python's own.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,12 @@ def mock_disputed() -> NoReturn:
 def _run(module: str) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     command = import_module(module)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command.main()
+    try:
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            command.main()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left that could be cut off
+    except KeyboardInterrupt:  # just before a command listens to it, or just after
+        raise SystemExit(130) from None
     raise AssertionError("a command's main ends the process")

@@ -395,6 +395,48 @@ def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_word(tmp_path, comma
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["bserver", "bwallet", "mock_bservers", "mock_disputed"])
+def test_ctrl_c_at_any_moment_of_a_command_leaves_no_traceback(tmp_path, command):
+    """At one call of a function or another, from the entry point to the interpreter's end."""
+    code = (
+        "import signal, sys, billots.cli.start as start\n"
+        "at, count = sys.argv.pop(), 0\n"
+        "def trace(frame, *_):\n"
+        "    global count\n"
+        "    count += 1\n"
+        "    if at in (str(count), frame.f_code.co_name):\n"
+        "        sys.settrace(None)\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "def begin(name, run=start._run):\n"
+        "    sys.settrace(trace)\n"
+        "    run(name)\n"
+        "start._run = begin\n"
+        "try:\n"
+        f"    start.{command}()\n"
+        "finally:\n"
+        "    sys.settrace(None)\n"
+        "    print(count, file=sys.stderr)\n"
+    )
+
+    def interrupted(at):
+        words = [sys.executable, "-c", code, "--help", str(at)]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, timeout=60)
+        return done.returncode, done.stderr.decode()
+
+    status, count = interrupted(0)
+    assert status == 0
+    last = int(count)
+    seen = set()
+    begun = ["main", "run_command"]  # it listens, and nothing catches it yet
+    for at in [*begun, 12, *range(last // 7, last, last // 7), *range(last - 60, last, 9)]:
+        status, err = interrupted(at)
+        assert err == "" or err.strip().isdigit(), err
+        seen.add(status)
+    assert seen <= {0, 130, -signal.SIGINT}
+    assert -signal.SIGINT in seen
+
+
+@pytest.mark.slow
 def test_stopped_just_when_a_link_comes_up(tmp_path):
     """Uvloop closes such a transport and doesn't tell the protocol: it must not be used."""
     for number in range(15):
