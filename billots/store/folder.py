@@ -1,7 +1,8 @@
 """A store's folder: whose it is, and moved aside when what is in it can't be used any more.
 
-A store is a folder of LevelDB's with one file more, `MARKER`: LevelDB drops files into any
-folder that it is asked to open, so who is about to open one looks for the marker first.
+A store is a folder of LevelDB's with a file more, `MARKER`: LevelDB drops files into any
+folder that it is asked to open, so who is about to open one looks for the marker first. Another,
+`COMMITS`, says how many commits it had when it was closed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from billots.errors import (
 from billots.network import shown
 
 MARKER = "BILLOTS"
+COMMITS = "COMMITS"
 _READY = b"billots store 1\n"
 _STARTED = b"billots store 1, not yet made\n"
+_NUMBER = re.compile(rb"[0-9]{1,19}\n")
 _ANY_VERSION = re.compile(rb"billots store [1-9][0-9]{0,8}(, not yet made)?\n")
 
 _SPACE = "make space on the disk, then start again"
@@ -145,10 +148,34 @@ def _is_unfinished(folder: Path) -> bool:
 
 def finish(folder: Path) -> None:
     """From now on an empty database is a damaged one, not one to be made."""
-    beside = folder / f"{MARKER}.new"
-    _write_synced(beside, _READY)
-    beside.replace(folder / MARKER)
-    _sync_folder(folder)
+    _replace(folder / MARKER, _READY)
+
+
+def note_commits(folder: Path, commits: int) -> None:
+    """From now on a database with fewer commits is a damaged one."""
+    _replace(folder / COMMITS, b"%d\n" % commits)
+
+
+def commits_noted(folder: Path) -> int:
+    """How many commits must be there; 0 if nobody noted it. Raises StoreDamaged."""
+    try:
+        noted = (folder / COMMITS).read_bytes()
+    except FileNotFoundError:
+        return 0
+    if _NUMBER.fullmatch(noted) is None:
+        raise StoreDamaged(
+            f"store {shown(str(folder), 200)} is damaged: "
+            f"its file {COMMITS} is not what was written"
+        )
+    return int(noted)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """One or the other is there at any moment, and whole."""
+    beside = path.with_name(f"{path.name}.new")
+    _write_synced(beside, content)
+    beside.replace(path)
+    _sync_folder(path.parent)
 
 
 class Held:

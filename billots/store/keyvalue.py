@@ -118,6 +118,7 @@ class KeyValueStore(Store):
         with engine.view() as view:
             newest = view.last(b"f", b"f" + _END)
         self._last_lsn = 0 if newest is None else key_lsn(newest)
+        self._commits = int(engine.get(b"mcommits") or b"0")
 
     @property
     def network_id(self) -> str:
@@ -134,10 +135,12 @@ class KeyValueStore(Store):
             changes, last_lsn = plan(batch, self._last_lsn, self._engine.get)
             if not changes:
                 return
+            changes[b"mcommits"] = b"%d" % (self._commits + 1)
             self._failed = True
             self._engine.write(changes)
             self._failed = False
             self._last_lsn = last_lsn
+            self._commits += 1
 
     def moved(self, billots: Sequence[str]) -> list[Moved | None]:
         seen: dict[int, tuple[str, str]] = {}

@@ -22,7 +22,7 @@ from billots.store.records import (
     varint,
 )
 
-RESERVED = frozenset({"format", "network"})
+RESERVED = frozenset({"commits", "format", "network"})
 """Names that only the store itself writes to its meta."""
 
 

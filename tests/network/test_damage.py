@@ -140,6 +140,21 @@ def test_a_damaged_store_of_a_server_that_trusts_nobody_is_an_error(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["test.db"]
 
 
+def test_a_log_that_lost_its_end_is_damage(tmp_path):
+    """LevelDB goes on without the last transfers and says nothing."""
+    with Process(tmp_path) as process:
+        for billot in fresh(3):
+            run(submit(process.address, signed(MINT, USER1, (billot, 1))))
+        process.end(15)
+    (log,) = (tmp_path / "test.db").glob("*.log")
+    log.write_bytes(log.read_bytes()[:-300])
+    with Process(tmp_path) as process:
+        status, out, err = process.end()
+    assert (status, out) == (2, "")
+    assert "is damaged: the last " in err
+    assert " of its commits are missing; nobody is trusted who" in err
+
+
 def test_who_trusts_only_itself_trusts_nobody(tmp_path):
     async def main():
         server = Server("test", store=tmp_path / "0.db")

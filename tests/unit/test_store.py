@@ -254,7 +254,7 @@ def test_nothing_is_written_that_could_not_be_read(store):
     ):
         with pytest.raises(StoreFailed, match="not written"):
             store.commit(batch(NewEntry(1, transfer, rows)))
-    for name in ("network", "format"):
+    for name in ("network", "format", "commits"):
         with pytest.raises(StoreFailed, match="not written"):
             store.commit(batch(meta={name: b"x"}))
     assert dump(store)[0] == 0
@@ -666,6 +666,51 @@ def test_a_store_that_lost_all_is_damaged_not_new(folder):
             path.unlink()
     with pytest.raises(StoreDamaged):
         open_store(folder, TEST)
+
+
+@pytest.mark.parametrize("commits", [2, 7])
+def test_a_log_that_was_cut_after_the_store_was_closed_is_damage(folder, commits):
+    """LevelDB takes it for a power cut's, and opens it without a word."""
+    store = open_store(folder, TEST)
+    for lsn in range(1, commits + 1):
+        commit(store, lsn, sign(ANN, BOB, (f"a-{lsn}", 1)))
+    store.close()
+    (log,) = folder.glob("*.log")
+    content = log.read_bytes()
+    log.write_bytes(content[:-300])
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="of its commits are missing"):
+            open_store(folder, TEST)
+
+
+def test_a_log_that_was_cut_before_the_store_was_closed_is_a_power_cut(folder):
+    """Then the end of it was never synced, so that nothing of it was said."""
+    store = open_store(folder, TEST)
+    commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
+    store.close()
+    store = open_store(folder, TEST)
+    commit(store, 2, sign(ANN, BOB, ("a-2", 1)))
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    store.close()
+    (log,) = copy.glob("*.log")
+    log.write_bytes(log.read_bytes()[:-1])
+    store = open_store(copy, TEST)
+    assert store.last_lsn == 1
+    store.close()
+
+
+def test_what_nobody_can_have_noted_is_damage(folder):
+    store = open_store(folder, TEST)
+    commit(store, 1, sign(ANN, BOB, ("a-1", 1)))
+    store.close()
+    assert (folder / "COMMITS").read_bytes() == b"1\n"
+    for noted in (b"", b"\xff", b"-1\n", b"1"):
+        (folder / "COMMITS").write_bytes(noted)
+        with pytest.raises(StoreDamaged, match="its file COMMITS is not what was written"):
+            open_store(folder, TEST)
+    (folder / "COMMITS").unlink()
+    open_store(folder, TEST).close()
 
 
 def test_a_store_that_forgot_its_network_is_damaged_not_new(folder):
