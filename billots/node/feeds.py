@@ -16,7 +16,7 @@ from billots.node.bodies import Bodies
 from billots.node.proofs import ReadBatch, bodies_of, is_proof
 from billots.node.receipts import Receipts
 from billots.node.trust import Trust
-from billots.node.votes import Ballot, Votes
+from billots.node.votes import Ballot, Votes, shown_together
 from billots.node.wanted import Named, Wanted
 from billots.notifications import Notifications
 from billots.receipt import Receipt, Word
@@ -164,7 +164,7 @@ class Feeds:
     ) -> bool:
         """Whether a quorum voted so, we among them, or enough others say that it is settled."""
         ours = (seq, vote) == (present.seq, present.vote)
-        if len(ballots) + ours >= self._trust.quorum:
+        if len(shown_together(ballots)) + ours >= self._trust.quorum:
             return True
         return sum(ballot.claim for ballot in ballots.values()) >= self._trust.claims_needed
 
@@ -173,7 +173,7 @@ class Feeds:
     ) -> None:
         self._ledger.settle(billot)
         named = [ballot.transfer_id for ballot in ballots.values() if ballot.transfer_id]
-        transfer_id = max(named, key=named.count, default="")  # a liar may name another like it
+        transfer_id = max(named, key=named.count, default="")
         self.receipts.settled(
             billot,
             present.seq,
@@ -190,7 +190,8 @@ class Feeds:
 
         With it all other rows of the same transfer that may be: they lie in one entry.
         """
-        for transfer_id in dict.fromkeys(ballot.transfer_id for ballot in ballots.values()):
+        named = [ballot.transfer_id for ballot in ballots.values()]
+        for transfer_id in sorted(dict.fromkeys(named), key=named.count, reverse=True):
             transfer = self.body(transfer_id or "")
             if transfer is None:
                 continue

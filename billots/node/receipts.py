@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from billots.holding import Holding, Status, Vote
 from billots.ledger import Ledger
-from billots.node.proofs import ReadBatch, shown_vote
+from billots.node.proofs import shown_vote
 from billots.node.trust import Trust
 from billots.node.votes import Ballot
 from billots.receipt import Receipt, SignedVote, server_of
@@ -216,8 +216,7 @@ class Receipts:
         votes: list[SignedVote] = []
         transfer_id = kept.transfer.id if kept.transfer is not None else None
         for voter, ballot in kept.ballots.items():
-            named = isinstance(ballot.proof, ReadBatch) and ballot.transfer_id is not None
-            fits = not named or transfer_id is None or ballot.transfer_id == transfer_id
+            fits = transfer_id is None or ballot.shown_with in (None, transfer_id)
             counts = fits and voter in self._trust.keys
             vote = shown_vote(ballot.proof, ballot.lsn) if counts else None
             if vote is not None and len(votes) < self._trust.quorum:

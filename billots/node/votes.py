@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from billots.holding import Vote
 from billots.node.proofs import Proof
+from billots.receipt import SignedVote
+from billots.statement import SignedStatement
 
 _LINGER_MAX = 64
 SEQS_MAX = 16
@@ -28,6 +30,15 @@ class Ballot(Struct, frozen=True):
     transfer_id: str | None
     claim: bool = False
     proof: Proof | None = None
+
+    @property
+    def shown_with(self) -> str | None:
+        """The transfer that it can be shown with, if it is but one: a feed's row names it."""
+        if isinstance(self.proof, SignedStatement):
+            return None
+        if isinstance(self.proof, SignedVote) and self.proof.feed is UNSET:
+            return None
+        return self.transfer_id
 
 
 class Votes:
@@ -63,7 +74,9 @@ class Votes:
         before = self._ballots.get(billot, {}).get(seq, {}).get(voter)
         if before is not None:
             if before.vote == ballot.vote:
-                ballot = _together(before, ballot)
+                equal = [b for b in self.at(billot, seq).values() if b.vote == ballot.vote]
+                mixed = len({b.shown_with for b in equal} - {None}) > 1
+                ballot = _together(before, ballot, freer=mixed and ballot.shown_with is None)
             if ballot == before or not (ballot.claim or before.vote == ballot.vote):
                 return False
             if before.lsn != ballot.lsn:
@@ -211,9 +224,28 @@ class Votes:
         return min(cursor, self._lost[voter] - 1) if voter in self._lost else cursor
 
 
-def _together(before: Ballot, ballot: Ballot) -> Ballot:
-    """The same vote told twice: a claim says more, and so does one that names the transfer."""
+def shown_together(ballots: Mapping[str, Ballot]) -> Mapping[str, Ballot]:
+    """Those of equal votes that can be shown with one transfer, which is what a receipt needs.
+
+    An owner may sign a billot over to the same payee in two transfers. Who settled by rows of both
+    could prove it to nobody, and those whom a liar told something else would stay behind. A
+    statement counts with any; in a consult we get one.
+    """
+    named = [name for ballot in ballots.values() if (name := ballot.shown_with)]
+    if len(set(named)) < 2:
+        return ballots
+    best = max(named, key=named.count)
+    return {voter: b for voter, b in ballots.items() if b.shown_with in (None, best)}
+
+
+def _together(before: Ballot, ballot: Ballot, *, freer: bool) -> Ballot:
+    """The same vote told twice: a claim says more, and so does one that names the transfer.
+
+    `freer`: others name another, and this one counts with any.
+    """
     best = ballot if ballot.claim and not before.claim else before
+    free = freer and before.shown_with is not None and ballot.claim >= before.claim
+    proof = ballot.proof if free else best.proof
     transfer_id = before.transfer_id or ballot.transfer_id
     lsn = best.lsn or before.lsn or ballot.lsn  # a statement is no row, and holds no cursor
-    return Ballot(best.vote, lsn, transfer_id, best.claim, best.proof)
+    return Ballot(best.vote, lsn, transfer_id, best.claim, proof)

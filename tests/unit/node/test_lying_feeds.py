@@ -28,6 +28,7 @@ from billots.node.memory import Phase
 from billots.node.peers import Link
 from billots.node.votes import Ballot, Votes
 from billots.node.wanted import GIVE_UP_S
+from billots.receipt import decode_receipt
 from billots.store import Memory
 
 FIRST, DOUBLE = sign(MINT, ANN, "a-1 1"), sign(MINT, BOB, "a-1 1")
@@ -225,6 +226,23 @@ def test_two_entries_of_one_server_are_both_read_again():
     one.feed(row(1, lost), row(2, last), bodies=[lost, last])
     two.reply(asked_two, {"lsn": 2, "yours": None})
     assert server.shows("a-2")[2] == "settled"
+
+
+def test_attack_votes_by_two_transfers_settle_once_they_can_be_shown_together():
+    """Else a liar takes his row back, and who settled by it can prove it to nobody."""
+    net, server, (one, two, _) = alone_with(3)
+    other = sign(MINT, ANN, "a-1 1", "a-2 1")
+    submit(server, FIRST)
+    one.feed(row(1, other), bodies=[other])
+    two.feed(row(1, FIRST))
+    assert server.shows("a-1") == (1, ANN.owner, "held")
+    net.run(1.1)
+    for peer, transfer in ((one, other), (two, FIRST)):
+        for question in peer.asked():
+            peer.states(question, dict.fromkeys([b for b, _ in transfer.billots], transfer))
+    assert server.shows("a-1") == (1, ANN.owner, "settled")
+    shown = decode_receipt(msgspec.json.encode(server.client().says("a-1", proof=True)["receipt"]))
+    assert len(shown.words()) == len(shown.votes) >= 2
 
 
 # What would grow
