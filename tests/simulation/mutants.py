@@ -51,7 +51,7 @@ MUTANTS = {
     ],
     "one claim is enough": [Edit(Trust, "_count", "max(2, self.liars_max + 1)", "1")],
     "our own vote counts twice": [
-        Edit(Feeds, "_is_enough", "len(ballots) + ours", "len(ballots) + 2 * ours")
+        Edit(Feeds, "_is_enough", "(ballots)) + ours", "(ballots)) + 2 * ours")
     ],
     "seq+1 counts for seq": [
         Edit(
@@ -202,6 +202,20 @@ MUTANTS = {
     ],
     "never consult": [Edit(Consulting, "is_open", "return self", "return False and self")],
 }
+
+
+NOTICED_BY = {
+    "go on with an old copy": 45,
+    "half a batch": 41,
+    "majority for safe": 10,
+    "never consult": 113,
+    "owe nothing for the seq before": 11,
+    "read one feed, then speak": 111,
+    "say what isn't on disk": 180,
+    "seq+1 counts for seq": 15,
+}
+"""The seed of the first 200 that notices a mistake, where it takes long to come to it. If it does
+no more, another one has to."""
 
 
 @contextmanager
