@@ -97,7 +97,7 @@ def draw(seed, streams):
     hosts = "pinned" if liars or lost else rng.choice(("named", "pinned", "loopback"))
     lists = tuple(tuple(n for n in everybody if n != number) for number in everybody)
     if ON["lists"] and size >= 5 and rng.random() < 0.15:
-        lists = _shorter(rng, lists, size, liars)
+        lists = _shorter(rng, lists, size, len(liars) + lost)
     return Plan(seed, size, lists, hosts, liars, _limits(rng), seconds, actions, faults)
 
 
@@ -161,12 +161,15 @@ def _faults(rng, size, liars, lost, seconds):
     return tuple(sorted(found))
 
 
-def _shorter(rng, lists, size, liars):
-    """One server trusts one fewer, if the bound of DESIGN section 5, rule 7 still holds."""
+def _shorter(rng, lists, size, faulty):
+    """One server trusts one fewer, if the bound of DESIGN section 5, rule 7 still holds.
+
+    Who loses its memory comes back as somebody else, and may vote anew: it counts like a liar.
+    """
     shorter, left_out = rng.sample(range(size), 2)
     own = tuple(n for n in lists[shorter] if n != left_out)
     n2, overlap = len(own) + 1, size - 1
-    misses = (size - safe_quorum(size)) + (n2 - safe_quorum(n2)) + len(liars)
+    misses = (size - safe_quorum(size)) + (n2 - safe_quorum(n2)) + faulty
     if overlap <= misses:
         return lists
     return tuple(own if number == shorter else row for number, row in enumerate(lists))

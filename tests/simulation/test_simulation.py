@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from billots.trust_lists import TrustList, overlaps
 from simulation.cases import CASES
 from simulation.mutants import MUTANTS, NOTICED_BY, applied
+from simulation.plan import LOST_MEMORY, draw
 from simulation.run import run_seed
 from simulation.shrink import shrink
+from simulation.streams import Streams
 
 TESTS = Path(__file__).parents[1]
 EASY = ("settle at q-1", "spend what isn't settled", "sync=False", "never fetch")
@@ -59,6 +62,20 @@ def test_a_seed_is_the_same_run_in_every_process():
 
 def test_other_seeds_are_other_runs():
     assert run_seed(1).hash != run_seed(2).hash
+
+
+def test_no_plan_asks_more_of_a_list_than_it_can_survive():
+    """Liars and whoever loses its memory together, by the bound that wallets warn of."""
+    plans = [draw(seed, Streams(seed)) for seed in [*range(1000), 1006925]]
+    for plan in (plan for plan in plans if plan.size >= 4):
+        faulty = {*plan.liars, *(f.server for f in plan.faults if f.kind in LOST_MEMORY)}
+        circles = [(own, *others) for own, others in enumerate(plan.lists)]
+        lists = [TrustList.of("a server", map(str, circle)) for circle in circles]
+        payees = TrustList.of("payees", map(str, range(plan.size)))
+        for pair in overlaps([payees, *lists]):
+            both = {int(name) for name in pair.first.servers & pair.second.servers}
+            assert pair.liars is not None, plan.seed
+            assert len(faulty & both) <= pair.liars, plan.seed
 
 
 def caught(name, seeds):
