@@ -317,6 +317,7 @@ def test_attack_the_third_was_away_and_hears_only_the_lie(tmp_path):
                 await submit(stage.hosts[2], stage.to_c)
             await stage.linked()
             await for_c_everywhere(stage)
+            await evidence(stage.hosts, BILLOT)  # who alone has C must not vanish with it
             await turn(stage, GONE)
             await ended(stage)
 
