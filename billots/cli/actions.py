@@ -139,7 +139,7 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
 
 def _tell_interrupted(settings: Settings, signed: Transfer | None) -> None:
     """What became of a transfer that Ctrl-C ended: what is signed may still arrive."""
-    message, hint = "interrupted: nothing was signed or sent", "the same command begins again"
+    message, hint = "interrupted: nothing was signed or sent now", "the same command begins again"
     if signed is not None:
         message = "interrupted: the transfer is signed and kept, and may have been taken"
         hint = "the same command sends it again, and only once"

@@ -148,7 +148,7 @@ class Feeds:
             if (settled and seq == present.seq) or not self._is_enough(present, seq, vote, ballots):
                 continue
             if (seq, vote) == (present.seq, present.vote):
-                self._settle(billot, present, ballots, now)
+                self._settle(billot, ballots, now)
                 return [billot]
             changed = self._adopt(billot, ballots, now)
             if changed:
@@ -164,23 +164,22 @@ class Feeds:
     ) -> bool:
         """Whether a quorum voted so, we among them, or enough others say that it is settled."""
         ours = (seq, vote) == (present.seq, present.vote)
-        if len(shown_together(ballots)) + ours >= self._trust.quorum:
+        if len(shown_together(ballots)[0]) + ours >= self._trust.quorum:
             return True
         return sum(ballot.claim for ballot in ballots.values()) >= self._trust.claims_needed
 
     def _settle(
-        self, billot: str, present: Holding, ballots: Mapping[str, Ballot], now: float
+        self, billot: str, ballots: Mapping[str, Ballot], now: float, shown: Transfer | None = None
     ) -> None:
+        present = self._ledger.present(billot)
         self._ledger.settle(billot)
-        named = [ballot.transfer_id for ballot in ballots.values() if ballot.transfer_id]
-        transfer_id = max(named, key=named.count, default="")
         self.receipts.settled(
             billot,
             present.seq,
             present.vote,
             ballots,
             now,
-            transfer=self._bodies.get(transfer_id),
+            transfer=shown or self.body(shown_together(ballots)[1]),
             for_good=present.status is not Status.HELD,
         )
         self.votes.resolve(billot, present.seq)
@@ -190,9 +189,9 @@ class Feeds:
 
         With it all other rows of the same transfer that may be: they lie in one entry.
         """
-        named = [ballot.transfer_id for ballot in ballots.values()]
-        for transfer_id in sorted(dict.fromkeys(named), key=named.count, reverse=True):
-            transfer = self.body(transfer_id or "")
+        named = (ballot.transfer_id or "" for ballot in ballots.values())
+        for transfer_id in dict.fromkeys((shown_together(ballots)[1], *named)):
+            transfer = self.body(transfer_id)
             if transfer is None:
                 continue
             vote, standing = Vote(transfer.sender, transfer.to), {}
@@ -253,7 +252,7 @@ class Feeds:
             }
             changed.append(billot)
             if (seq, vote) == (present.seq, present.vote):
-                self._settle(billot, present, ballots, now)
+                self._settle(billot, ballots, now, transfer)
             else:
                 adopted[billot] = ballots
         if adopted:
@@ -308,7 +307,8 @@ class Feeds:
 
     def body(self, transfer_id: str) -> Transfer | None:
         """A transfer whose signature held, if it is here."""
-        return self._bodies.get(transfer_id) or self._ledger.store.transfer(transfer_id)
+        known = self._bodies.get(transfer_id)
+        return known or (self._ledger.store.transfer(transfer_id) if transfer_id else None)
 
     def arrived(self, transfer: Transfer, now: float) -> None:
         """A body whose signature held: what was said of it before counts now."""

@@ -45,7 +45,8 @@ class Progress:
             self._left, self._moved_at = left, now
         if not left or now >= self._moved_at + _STANDS_S:
             return False
-        return any(self._is_believed(key, now) for key in self._spans)
+        believed = [self._is_believed(key, now) for key in self._spans]  # all their times run
+        return any(believed)
 
     def _is_believed(self, key: str, now: float) -> bool:
         since = self._believed.get(key)

@@ -120,7 +120,7 @@ class Receipts:
         complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
         if complete and self._is_at(billot, seq):
             self._let_go(billot)
-        else:
+        elif ballot.shown_with in (None, stored.transfer.id):  # else it would take our own's place
             self._store(billot, stored.transfer, (*stored.votes, vote))
         return True
 
@@ -152,7 +152,7 @@ class Receipts:
                 self._queue.append((now + self._after_s, billot, seq))
             kept.transfer = transfer
             if len(transfer.billots) <= _ROWS_MAX:
-                self._store(billot, transfer, self._votes(kept))
+                self._store(billot, transfer, self._votes(kept, transfer))
 
     def _is_complete(self, voters: Iterable[str]) -> bool:
         trust = self._trust
@@ -174,7 +174,7 @@ class Receipts:
                 continue
             transfer = kept.transfer or self._ledger.taken((billot,))[0]
             if transfer is not None:
-                self._store(billot, transfer, self._votes(kept))
+                self._store(billot, transfer, self._votes(kept, transfer))
             if self._is_at(billot, seq):
                 self._ledger.mark(billot)
             del self._kept[billot]
@@ -195,7 +195,7 @@ class Receipts:
             transfer = kept.transfer or self._ledger.taken((billot,))[0]
             if transfer is None or (billot, kept.seq) not in transfer.billots:
                 return None
-            return self._with_ours(billot, transfer, self._votes(kept))
+            return self._with_ours(billot, transfer, self._votes(kept, transfer))
         stored = self._stored(billot)
         return None if stored is None else self._with_ours(billot, stored.transfer, stored.votes)
 
@@ -207,16 +207,14 @@ class Receipts:
             votes = (*votes, SignedVote(statement=self._sign(billot, holding)))
         return Receipt(transfer, votes)
 
-    def _votes(self, kept: Kept) -> tuple[SignedVote, ...]:
-        """The others' votes that are kept, no more than a quorum needs.
+    def _votes(self, kept: Kept, transfer: Transfer) -> tuple[SignedVote, ...]:
+        """The others' votes that can be shown with a transfer, no more than a quorum needs.
 
-        A row of a feed that names another transfer, to the same owner, counts as a vote and
-        can't be shown with this one.
+        A row of a feed that names another one, to the same owner, counts as a vote and can't.
         """
         votes: list[SignedVote] = []
-        transfer_id = kept.transfer.id if kept.transfer is not None else None
         for voter, ballot in kept.ballots.items():
-            fits = transfer_id is None or ballot.shown_with in (None, transfer_id)
+            fits = ballot.shown_with in (None, transfer.id)
             counts = fits and voter in self._trust.keys
             vote = shown_vote(ballot.proof, ballot.lsn) if counts else None
             if vote is not None and len(votes) < self._trust.quorum:

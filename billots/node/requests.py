@@ -157,7 +157,7 @@ class Requests:
     # -- methods ------------------------------------------------------------------------------
 
     def _feed_all(self, connection: Connection) -> None:
-        """Send what there is: who asks for our lsn, and reads up to it, had everything then.
+        """Send what there is: who follows us, asks for our lsn and reads up to it, had everything.
 
         It breaks up what would go out together, so that it has its price.
         """
@@ -167,7 +167,8 @@ class Requests:
 
     def _info(self, connection: Connection, *_: object) -> Info:
         node = self._node
-        self._feed_all(connection)
+        if connection.subscriber is not None:
+            self._feed_all(connection)
         ledger, trust, rounds, settings = node.ledger, node.trust, node.rounds, node.settings
         counts = {
             "billots_moved": ledger.moved_count,

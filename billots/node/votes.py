@@ -33,8 +33,11 @@ class Ballot(Struct, frozen=True):
 
     @property
     def shown_with(self) -> str | None:
-        """The transfer that it can be shown with, if it is but one: a feed's row names it."""
-        if isinstance(self.proof, SignedStatement):
+        """The transfer that it can be shown with, if it is but one: a feed's row names it.
+
+        A claim names billot and owner, be it a row or a statement, and fits any that says so.
+        """
+        if self.claim or isinstance(self.proof, SignedStatement):
             return None
         if isinstance(self.proof, SignedVote) and self.proof.feed is UNSET:
             return None
@@ -224,18 +227,20 @@ class Votes:
         return min(cursor, self._lost[voter] - 1) if voter in self._lost else cursor
 
 
-def shown_together(ballots: Mapping[str, Ballot]) -> Mapping[str, Ballot]:
+def shown_together(ballots: Mapping[str, Ballot]) -> tuple[Mapping[str, Ballot], str]:
     """Those of equal votes that can be shown with one transfer, which is what a receipt needs.
 
-    An owner may sign a billot over to the same payee in two transfers. Who settled by rows of both
-    could prove it to nobody, and those whom a liar told something else would stay behind. A
-    statement counts with any; in a consult we get one.
+    And the id of that transfer, empty if none is named. An owner may sign a billot over to the same
+    payee in two transfers. Who settled by rows of both could prove it to nobody, and those whom a
+    liar told something else would stay behind. A statement counts with any; in a consult we get
+    one.
     """
-    named = [name for ballot in ballots.values() if (name := ballot.shown_with)]
-    if len(set(named)) < 2:
-        return ballots
-    best = max(named, key=named.count)
-    return {voter: b for voter, b in ballots.items() if b.shown_with in (None, best)}
+    bound = [name for ballot in ballots.values() if (name := ballot.shown_with)]
+    told = bound or [name for ballot in ballots.values() if (name := ballot.transfer_id)]
+    best = max(told, key=told.count, default="")
+    if len(set(bound)) < 2:
+        return ballots, best
+    return {voter: b for voter, b in ballots.items() if b.shown_with in (None, best)}, best
 
 
 def _together(before: Ballot, ballot: Ballot, *, freer: bool) -> Ballot:

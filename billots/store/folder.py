@@ -143,6 +143,11 @@ def _is_unfinished(folder: Path) -> bool:
             f"store {name} was written by another version of this program",
             "start it with the version that made it, or name another --prefix",
         )
+    with (folder / "LOCK").open("ab") as lock:  # what is damaged is moved, but not while it is used
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise locked(folder) from error
     raise StoreDamaged(f"store {name} is damaged: its file {MARKER} is not what was written")
 
 
@@ -189,6 +194,8 @@ class Held:
         self._name = shown(str(folder), 200)
         self._path = str(folder.absolute() / "LOCK")  # the process may go to another folder
         self._was = self._now()
+        if self._was is None:
+            raise self._gone()
 
     def _now(self) -> tuple[int, int] | None:
         try:
@@ -203,9 +210,12 @@ class Held:
     def check(self) -> None:
         """Raise StoreOutdated if the folder was moved, deleted or replaced."""
         if self._now() != self._was:
-            raise StoreOutdated(
-                f"store {self._name} was moved, deleted or replaced while the server ran"
-            )
+            raise self._gone()
+
+    def _gone(self) -> StoreOutdated:
+        return StoreOutdated(
+            f"store {self._name} was moved, deleted or replaced while the server ran"
+        )
 
 
 def _write_synced(path: Path, content: bytes) -> None:

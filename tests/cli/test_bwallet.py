@@ -686,7 +686,7 @@ def test_ctrl_c_before_a_transfer_says_that_nothing_was_signed(terminal):
             process.send_signal(signal.SIGINT)
             out, err = await process.communicate()
             assert err.decode().strip() == (
-                "bwallet: note: interrupted: nothing was signed or sent\n"
+                "bwallet: note: interrupted: nothing was signed or sent now\n"
                 "hint: the same command begins again"
             )
             fields = json.loads(out)

@@ -638,13 +638,16 @@ def test_a_store_half_made_that_looks_damaged_is_made_again(folder):
     open_store(folder, TEST, create=False).close()
 
 
-def test_a_store_that_another_process_is_making_is_left_alone(tmp_path, folder):
+@pytest.mark.parametrize("mark", ["billots store 1, not yet made\\n", "garbage"])
+def test_a_store_that_another_process_has_open_is_left_alone_whatever_its_mark(
+    tmp_path, folder, mark
+):
     child = run_child(
         tmp_path,
-        """
+        f"""
         store = open_store(sys.argv[1], TEST)
         store.commit(one(1))
-        open(sys.argv[1] + "/BILLOTS", "wb").write(b"billots store 1, not yet made\\n")
+        open(sys.argv[1] + "/BILLOTS", "wb").write(b"{mark}")
         print("making", flush=True)
         sys.stdin.read()
         """,

@@ -9,9 +9,11 @@ from network import (
     DAN,
     EVE,
     MINT,
+    SERVER_KEYS,
     Net,
     Peer,
     alone_with,
+    fed,
     receipt,
     requests,
     row,
@@ -20,21 +22,34 @@ from network import (
     submit,
 )
 
+from billots.crypto import verify
 from billots.feed import AdoptedRow, TransferRow
 from billots.holding import Status, Vote
+from billots.host import Host
 from billots.jsonrpc import notification
 from billots.limits import Limits
 from billots.node.memory import Phase
 from billots.node.peers import Link
+from billots.node.progress import Progress
 from billots.node.votes import Ballot, Votes
 from billots.node.wanted import GIVE_UP_S
-from billots.receipt import decode_receipt
+from billots.receipt import Electorate, checks, decode_receipt, judge
 from billots.store import Memory
 
 FIRST, DOUBLE = sign(MINT, ANN, "a-1 1"), sign(MINT, BOB, "a-1 1")
 SPEND = sign(ANN, CAT, "a-1 2")
 OTHER = sign(MINT, BOB, "a-9 1")
+LIARS = [Host("127.0.0.1", 8005), Host("127.0.0.1", 8006)]
 PAIR = msgspec.json.encode({"first": FIRST, "second": DOUBLE})
+
+
+def settles(server):
+    """What a server's receipt for a-1 settles for one who trusts the same servers."""
+    given = server.client(exempt=True).says("a-1", proof=True)["receipt"]
+    shown = decode_receipt(msgspec.json.encode(given))
+    held = [verify(*check) for check in checks(shown)]
+    voters = {word.server: word.server for word in shown.words()}
+    return judge(shown, Electorate(server.node.trust.n, voters), held, by_claims=False)
 
 
 # Memory
@@ -292,6 +307,7 @@ def test_attack_who_asks_for_our_position_again_and_again_pays_for_the_batches()
     follower = net[0].client(exempt=True)
     follower.ask("subscribe", {})
     asker = net[0].client("192.0.2.7")
+    asker.ask("subscribe", {})
     answers = []
     for n in range(1, 40):
         submit(net[0], sign(MINT, ANN, f"a-{n} 1"))
@@ -301,6 +317,18 @@ def test_attack_who_asks_for_our_position_again_and_again_pays_for_the_batches()
     other = net[0].client("192.0.2.8")
     for _ in range(40):  # when there is nothing new it costs nothing
         other.ask("info")
+
+
+def test_who_only_asks_for_our_position_breaks_up_no_batch_and_pays_nothing():
+    """Every wallet begins with `info`, and many of them may have one address."""
+    net = Net(1, limits=Limits(cost_per_address_max=20.0, feed_every_s=10.0))
+    net[0].start()
+    follower, wallet = net[0].client(exempt=True), net[0].client("192.0.2.7")
+    follower.ask("subscribe", {})
+    for n in range(1, 60):
+        submit(net[0], sign(MINT, ANN, f"a-{n} 1"))
+        assert "result" in wallet.answer("info")
+    assert len([m for m in follower.read() if m.get("method") == "feed"]) == 1
 
 
 def test_attack_a_server_that_answers_nothing_is_not_waited_for_without_end():
@@ -327,17 +355,101 @@ def test_attack_equal_votes_by_other_transfers_do_not_swell_a_receipt():
     for start in range(1, 301, 100):
         rows = [row(n, same) for n in range(start, start + 100)]
         liar.feed(*rows, bodies=[same] if start == 1 else ())
-    assert len(server.node.ledger.receipt("a-1")) < before + 2000
-    shown = server.client().says("a-1", proof=True)["receipt"]
-    assert len(shown["votes"]) <= 4
+    assert len(server.node.ledger.receipt("a-1")) == before
+    assert settles(server) == [("a-1", 1)]
 
 
 def test_attack_an_equal_vote_by_another_transfer_does_not_take_the_receipts_place():
-    net, server, (liar, one, two) = alone_with(3)
-    same = sign(MINT, ANN, "a-1 1", "a-4 9")
-    liar.feed(row(1, same), bodies=[same])
-    one.feed(row(1, FIRST), bodies=[FIRST])
-    two.feed(row(1, FIRST))
+    """The liar's row comes first, or last; others were told of a double spend meanwhile."""
+    for first in (True, False):
+        net, server, (liar, one, two) = alone_with(3)
+        same = sign(MINT, ANN, "a-1 1", "a-4 9")
+        if first:
+            liar.feed(row(1, same), bodies=[same])
+        one.feed(row(1, FIRST), bodies=[FIRST])
+        one.conflict(FIRST, DOUBLE)
+        two.feed(row(1, FIRST))
+        if not first:
+            liar.feed(row(1, same), bodies=[same])
+        assert settles(server) == [("a-1", 1)]
+        net.run(3)
+        assert settles(server) == [("a-1", 1)]
+
+
+def test_what_a_receipt_settled_is_shown_with_the_receipts_transfer():
+    """Here the billot came by another transfer to the same owner."""
+    net, server, peers = alone_with(3)
+    other = sign(MINT, ANN, "a-1 1", "a-2 1")
+    submit(server, other)
+    peers[0].conflict(other, DOUBLE)
+    assert server.shows("a-1")[2] == "contested"
+    shown = receipt(FIRST, *(fed(peer.key, row(1, FIRST)) for peer in peers))
+    assert "result" in server.client().settle(shown)
+    assert settles(server) == [("a-1", 1)]
     net.run(3)
-    shown = server.client().says("a-1", proof=True)["receipt"]
-    assert shown is None or [list(r) for r in FIRST.billots] == shown["transfer"]["billots"]
+    assert settles(server) == [("a-1", 1)]
+
+
+def test_statements_that_came_with_another_transfer_are_shown_with_the_rows():
+    net, server, peers = alone_with(6)
+    other = sign(MINT, ANN, "a-1 1", "a-2 1")
+    submit(server, FIRST)
+    net.run(1.1)
+    for peer in peers[:3]:
+        for question in peer.asked():
+            peer.states(question, dict.fromkeys(("a-1", "a-2"), other))
+    assert server.shows("a-1")[2] == "held"
+    peers[3].feed(row(1, FIRST))
+    assert server.shows("a-1")[2] == "settled"
+    assert settles(server) == [("a-1", 1)]
+    net.run(3)
+    assert settles(server) == [("a-1", 1)]
+
+
+def test_attack_a_row_by_another_transfer_leaves_nobody_behind():
+    """One of seven settles by a liar's vote and is cut off; the other liar spoils its receipt."""
+    net = Net(5, trusted=[[*(k for k in range(5) if k != n), *LIARS] for n in range(5)])
+    net.mesh()
+    liars = {
+        (server.number, place): Peer(net, server, place, SERVER_KEYS[12 + place])
+        for server in net.servers
+        for place in (4, 5)
+    }
+    net.quiet()
+    for number, server in enumerate(net.servers):
+        submit(server, FIRST if number < 4 else DOUBLE)
+    for server in net.servers:
+        told = DOUBLE if server.number else FIRST
+        liars[server.number, 4].feed(row(1, told), bodies=[told])
+        if server.number:
+            liars[server.number, 5].feed(row(1, DOUBLE), bodies=[DOUBLE])
+    net.quiet()
+    assert [server.shows("a-1")[2] for server in net.servers] == ["settled", *["disputed"] * 4]
+    net.cut_all(net[0])
+    spoiled = sign(MINT, ANN, "a-1 1", "a-4 9")
+    for step in range(120):
+        if step == 15:
+            assert net[0].node.ledger.receipt("a-1") is not None
+            liars[0, 5].feed(row(1, spoiled), bodies=[spoiled])
+        if step == 20:
+            for other in net.servers[1:]:
+                net.link(net[0], other)
+                net.link(other, net[0])
+        net.run(0.25)
+        for (number, _), liar in liars.items():
+            for question in liar.asked() if liar.up else ():
+                liar.states(question, {"a-1": DOUBLE} if number else {})
+    assert [server.shows("a-1")[1:] for server in net.servers] == [(ANN.owner, "settled")] * 5
+
+
+def test_feeds_are_believed_to_move_for_half_a_minute_together():
+    read = {"one": 0, "two": 0}
+    progress = Progress(read.__getitem__)
+    for key in read:
+        progress.follow(key, 0, 1000)
+    moving = []
+    for second in range(200):
+        read["one"] += 1
+        read["two"] += 1
+        moving.append(progress.is_moving(float(second)))
+    assert moving == [True] * 30 + [False] * 170
