@@ -3,6 +3,7 @@
 from collections import Counter
 
 from billots.holding import Status
+from billots.receipt import Electorate
 from billots.transfer import conflict
 from simulation.record import Broken
 from simulation.switches import ON
@@ -159,6 +160,7 @@ def check(world):
             raise Broken("states equal", f"{billot}: {_said(held)}")
     _check_evidence(world)
     for server in honest(world):
+        check_receipts(server)
         _check_money(world, server)
         _check_budgets(world, server)
 
@@ -183,6 +185,25 @@ def _check_evidence(world):
         for billot in server.store.evidence_billots(None, 1000):
             for transfer in server.store.evidence(billot):
                 world.record.signed_by_owner(transfer.id)
+
+
+def check_receipts(server):
+    """What a server shows of the votes that settled something settles it for others.
+
+    None is shown where all have voted, and of an earlier seq it may have its own word alone.
+    """
+    node = server.node
+    electorate = node.trust.electorate
+    others = Electorate(electorate.n, electorate.entries, electorate.retired)
+    for billot, holding in state(server).items():
+        receipt = node.rounds.receipts.receipt(billot)
+        row = (billot, holding.seq)
+        if receipt is None or holding.status is not Status.SETTLED:
+            continue
+        if row in receipt.transfer.billots and row not in others.settled(
+            receipt.transfer, receipt.words()
+        ):
+            raise Broken("receipts settle", f"{server}: {billot} {holding.seq}")
 
 
 def _check_money(world, server):
