@@ -200,8 +200,11 @@ class Receipts:
         return None if stored is None else self._with_ours(billot, stored.transfer, stored.votes)
 
     def _with_ours(self, billot: str, transfer: Transfer, votes: tuple[SignedVote, ...]) -> Receipt:
-        """These votes, and ours where they are too few."""
-        if len(votes) < self._trust.quorum:
+        """These votes, and ours where they are too few.
+
+        On disk an entry that was set up anew may stand with the vote of its old key as well.
+        """
+        if self._trust.electorate.count(map(server_of, votes)) < self._trust.quorum:
             seq = dict(transfer.billots)[billot]
             holding = Holding(seq, transfer.sender, transfer.to, Status.SETTLED)
             votes = (*votes, SignedVote(statement=self._sign(billot, holding)))

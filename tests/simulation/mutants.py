@@ -51,7 +51,7 @@ MUTANTS = {
     ],
     "one claim is enough": [Edit(Trust, "_count", "max(2, self.liars_max + 1)", "1")],
     "our own vote counts twice": [
-        Edit(Feeds, "_is_enough", "(ballots)) + ours", "(ballots)) + 2 * ours")
+        Edit(Feeds, "_is_enough", "(ballots)[0]) + ours", "(ballots)[0]) + 2 * ours")
     ],
     "seq+1 counts for seq": [
         Edit(

@@ -413,6 +413,19 @@ def test_a_retired_key_takes_no_place_in_what_is_shown():
     assert settles(shown(server), (OWN, STRANGER, TWO)) == [("a-1", 7)]
 
 
+@pytest.mark.parametrize("others", [2, 3])
+def test_old_and_new_key_of_one_entry_on_disk_do_not_take_our_own_votes_place(others):
+    """It is set up anew after its vote was written, and votes for the same again."""
+    net, server, peers = alone_with(others)
+    settled_by(server, peers[: others - 1])
+    net.run(2)
+    anew = replaced(net, server, 0)
+    anew.feed(row(1, FIRST))
+    given = shown(server)
+    assert {ONE.public_hex, anew.key.public_hex} <= signers(given)
+    assert settles(given, (OWN, anew.key, TWO, THREE)[: others + 1]) == [("a-1", 1)]
+
+
 def test_entries_of_one_key_count_once_in_a_receipt():
     _, server, peers = four(follow=False)
     peers[1].key = peers[0].key
