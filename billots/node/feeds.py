@@ -26,8 +26,6 @@ from billots.transfer import Row, Transfer
 Watch = Callable[[str, str, float], None]
 """Told of a billot with news that isn't settled here, whose vote it is, and the time."""
 
-CONTESTED = frozenset({Status.CONTESTED, Status.DISPUTED})
-
 
 class Feeds:
     """Counts votes against the ledger; `to_count` are billots whose votes are news."""
@@ -187,34 +185,36 @@ class Feeds:
     def _adopt(self, billot: str, ballots: Mapping[str, Ballot], now: float) -> list[str]:
         """Adopt what these voters name, if its body is here; else ask for it once more.
 
-        With it all other rows of the same transfer that may be: they lie in one entry.
+        With it all other rows that may be shown with it, too: they lie in one entry.
         """
         named = (ballot.transfer_id or "" for ballot in ballots.values())
         for transfer_id in dict.fromkeys((shown_together(ballots)[1], *named)):
             transfer = self.body(transfer_id)
             if transfer is None:
                 continue
-            vote, standing = Vote(transfer.sender, transfer.to), {}
-            for row in transfer.billots:
-                found = self._adoptable(row, vote)
-                if found is not None:
-                    standing[row[0]] = found
-            assert billot in standing, "its body was found by its votes"
-            self._take_over(transfer, standing, now)
-            return list(standing)
+            rows = transfer.billots
+            standing = {row[0]: found for row in rows if (found := self._adoptable(row, transfer))}
+            if billot in standing:
+                self._take_over(transfer, standing, now)
+                return list(standing)
         for voter, ballot in ballots.items():
-            self._want_again(voter, billot, ballot, now)
+            if self.body(ballot.transfer_id or "") is None:
+                self._want_again(voter, billot, ballot, now)
         return []
 
-    def _adoptable(self, row: Row, vote: Vote) -> dict[str, Ballot] | None:
-        """Those who gave this vote, if they are enough and we don't have it."""
+    def _adoptable(self, row: Row, transfer: Transfer) -> dict[str, Ballot]:
+        """Those whose votes for a row can be shown with it, if enough and it isn't here."""
         (billot, seq), present = row, self._ledger.present(row[0])
+        vote = Vote(transfer.sender, transfer.to)
         at_seq = seq == present.seq and present.status is not Status.SETTLED
         if not (seq > present.seq or at_seq) or (seq, vote) == (present.seq, present.vote):
-            return None
-        ballots = self.votes.at(billot, seq)
-        equal = {voter: ballot for voter, ballot in ballots.items() if ballot.vote == vote}
-        return equal if self._is_enough(present, seq, vote, equal) else None
+            return {}
+        equal = {
+            voter: ballot
+            for voter, ballot in self.votes.at(billot, seq).items()
+            if ballot.vote == vote and ballot.shown_with in (None, transfer.id)
+        }
+        return equal if self._is_enough(present, seq, vote, equal) else {}
 
     def _take_over(
         self, transfer: Transfer, standing: Mapping[str, dict[str, Ballot]], now: float

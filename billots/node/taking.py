@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from billots.holding import Status
 from billots.ledger import Ledger
 from billots.messages import Pair
-from billots.node.feeds import CONTESTED, Feeds
+from billots.node.feeds import Feeds
 from billots.node.memory import Memory
 from billots.node.trust import Trust
 from billots.node.verdicts import DEALT_WITH, TAKEN, Row, rows_among
@@ -18,6 +18,8 @@ from billots.node.work import Relayed
 from billots.notifications import Notifications
 from billots.table import Outcome
 from billots.transfer import Transfer
+
+_CONTESTED = frozenset({Status.CONTESTED, Status.DISPUTED})
 
 
 class Taking:
@@ -115,4 +117,4 @@ class Taking:
 
     def is_contested(self, billot: str) -> bool:
         """Whether its owner signed it over twice and it isn't settled."""
-        return self.ledger.status(billot) in CONTESTED
+        return self.ledger.status(billot) in _CONTESTED

@@ -43,9 +43,9 @@ LIARS = [Host("127.0.0.1", 8005), Host("127.0.0.1", 8006)]
 PAIR = msgspec.json.encode({"first": FIRST, "second": DOUBLE})
 
 
-def settles(server):
-    """What a server's receipt for a-1 settles for one who trusts the same servers."""
-    given = server.client(exempt=True).says("a-1", proof=True)["receipt"]
+def settles(server, billot="a-1"):
+    """What a server's receipt for a billot settles for one who trusts the same servers."""
+    given = server.client(exempt=True).says(billot, proof=True)["receipt"]
     shown = decode_receipt(msgspec.json.encode(given))
     held = [verify(*check) for check in checks(shown)]
     voters = {word.server: word.server for word in shown.words()}
@@ -440,6 +440,19 @@ def test_attack_a_row_by_another_transfer_leaves_nobody_behind():
             for question in liar.asked() if liar.up else ():
                 liar.states(question, {"a-1": DOUBLE} if number else {})
     assert [server.shows("a-1")[1:] for server in net.servers] == [(ANN.owner, "settled")] * 5
+
+
+@pytest.mark.parametrize("alone", ["a-1", "a-2"])
+def test_each_billot_is_adopted_with_the_transfer_that_its_votes_can_be_shown_with(alone):
+    """Its owner signed it over to the same payee twice: alone, and then with another."""
+    _, server, peers = alone_with(2)  # n = 3, q = 2
+    submit(server, sign(MINT, BOB, "a-1 1", "a-2 1"))
+    one, both = sign(MINT, ANN, f"{alone} 1"), sign(MINT, ANN, "a-1 1", "a-2 1")
+    peers[0].feed(row(1, one), row(2, both), bodies=[one, both])
+    peers[1].feed(row(1, one), row(2, both))
+    assert server.shows("a-1") == server.shows("a-2") == (1, ANN.owner, "settled")
+    assert settles(server, "a-1")
+    assert settles(server, "a-2")
 
 
 def test_feeds_are_believed_to_move_for_half_a_minute_together():
