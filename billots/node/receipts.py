@@ -214,12 +214,14 @@ class Receipts:
         """The others' votes that can be shown with a transfer, no more than a quorum needs.
 
         A row of a feed that names another one, to the same owner, counts as a vote and can't.
+        A key that was replaced since counts where the others aren't enough.
         """
-        votes: list[SignedVote] = []
-        for voter, ballot in kept.ballots.items():
-            fits = ballot.shown_with in (None, transfer.id)
-            counts = fits and voter in self._trust.keys
-            vote = shown_vote(ballot.proof, ballot.lsn) if counts else None
-            if vote is not None and len(votes) < self._trust.quorum:
-                votes.append(vote)
-        return tuple(votes)
+        trust, votes = self._trust, dict[str, SignedVote]()
+        count = trust.electorate.count
+        for voter in sorted(kept.ballots, key=lambda voter: voter not in trust.keys):
+            ballot = kept.ballots[voter]
+            fits = ballot.shown_with in (None, transfer.id) and len(votes) < trust.quorum
+            vote = shown_vote(ballot.proof, ballot.lsn) if fits else None
+            if vote is not None and (voter in trust.keys or count((*votes, voter)) > count(votes)):
+                votes[voter] = vote
+        return tuple(votes.values())

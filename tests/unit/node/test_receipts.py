@@ -375,6 +375,19 @@ def test_a_retired_key_counts_in_a_receipt_as_one_of_the_f():
     assert error(server.client().settle(receipt(other, *both))) == "bad_receipt", "one entry"
 
 
+@pytest.mark.parametrize("wait_s", [0, 2], ids=["in memory", "on disk"])
+def test_the_vote_of_a_key_that_was_replaced_since_is_shown_where_it_is_needed(wait_s):
+    """Others whose list has it replaced as well have but our word else, and stay behind."""
+    net, server, peers = four()
+    settled_by(server, peers[:2])
+    anew = replaced(net, server, 0)
+    net.run(wait_s)
+    entries = {key.public_hex: key.public_hex for key in (OWN, anew.key, TWO, THREE)}
+    others = Electorate(4, entries, {ONE.public_hex: anew.key.public_hex})
+    given = shown(server)
+    assert judge(given, others, [verify(*check) for check in checks(given)]) == [("a-1", 1)]
+
+
 def test_attack_a_retired_key_counts_for_nothing_below_four():
     net, server, _ = alone_with(2)
     replaced(net, server, 0)
