@@ -185,7 +185,7 @@ class Feeds:
     def _adopt(self, billot: str, ballots: Mapping[str, Ballot], now: float) -> list[str]:
         """Adopt what these voters name, if its body is here; else ask for it once more.
 
-        With it all other rows that may be shown with it, too: they lie in one entry.
+        With it all other rows of that transfer that may be adopted: they lie in one entry.
         """
         named = (ballot.transfer_id or "" for ballot in ballots.values())
         for transfer_id in dict.fromkeys((shown_together(ballots)[1], *named)):
