@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from billots.errors import InputError, KeyFileError
+from billots.lazy import lazy
 from billots.network import shown
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class PrivateKey:
         """The 32 bytes that the key is made from; keep them secret."""
         return self._secret[:32]
 
-    @cached_property
+    @lazy
     def public_hex(self) -> str:
         """The raw public key, 64 hex digits."""
         return self.public_key.hex()
 
-    @cached_property
+    @lazy
     def owner(self) -> str:
         """The owner id of this key."""
         return owner_id(self.public_key)

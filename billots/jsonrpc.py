@@ -51,8 +51,9 @@ CODES = {name: -32000 - index for index, name in enumerate(APPLICATION_ERRORS)}
 
 _ABSENT = Raw(b"")
 _NULL = Raw(b"null")
-_NO_PARAMS = (b"", b"[]")
-"""Absent params are none, and so is an empty list, which some clients send for none."""
+_NO_PARAMS = Raw(b"{}")
+_EMPTY_LIST = b"[]"
+"""What some clients send for no params."""
 _ID_STARTS = frozenset(b'"-0123456789n')
 
 
@@ -149,8 +150,7 @@ def decode_request(frame: bytes | Raw) -> Request:
         raise Malformed(INVALID_REQUEST, "not a JSON-RPC 2.0 request", _id_of(frame)) from None
     except (DecodeError, RecursionError, UnicodeDecodeError):
         raise Malformed(PARSE_ERROR, "not JSON") from None
-    identifier = bytes(request.id)
-    if identifier and (identifier[0] not in _ID_STARTS):
+    if request.id is not _ABSENT and bytes(request.id)[0] not in _ID_STARTS:
         raise Malformed(INVALID_REQUEST, "an id is a string, a number or null")
     return request
 
@@ -158,14 +158,15 @@ def decode_request(frame: bytes | Raw) -> Request:
 def decode_params(request: Request) -> Struct:
     """The params of a request; raises Malformed."""
     decoder = _PARAM_DECODERS.get(request.method)
-    identifier = bytes(request.id) or b"null"
     if decoder is None:
-        raise Malformed(METHOD_NOT_FOUND, "no such method", identifier)
-    params = bytes(request.params)
+        raise Malformed(METHOD_NOT_FOUND, "no such method", bytes(request.id) or b"null")
+    params = request.params
+    if params is _ABSENT or bytes(params) == _EMPTY_LIST:
+        params = _NO_PARAMS
     try:
-        return decoder.decode(b"{}" if params in _NO_PARAMS else params)
+        return decoder.decode(params)
     except ValidationError as error:
-        raise Malformed(INVALID_PARAMS, str(error), identifier) from None
+        raise Malformed(INVALID_PARAMS, str(error), bytes(request.id) or b"null") from None
     except (DecodeError, RecursionError, UnicodeDecodeError):
         raise Malformed(PARSE_ERROR, "not JSON") from None
 

@@ -8,6 +8,7 @@ disk. There is no await in here, so nothing comes between a check and its write.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from msgspec import Struct
 
@@ -17,16 +18,15 @@ from billots.store.interface import Batch, EntryRow, Moved, NewEntry, Store
 from billots.table import Outcome, judge
 from billots.transfer import Transfer
 
-_RECENT_MAX = 8192
+_RECORDS_MAX = 8192
 """Records kept in memory, about 0.6 KB each: this process alone changes the store."""
 
 
-class _Fresh(Struct):
-    """A change of this round, and what stood before the round."""
+class _Before(Struct):
+    """What is on disk of a billot that this round has moved."""
 
-    moved: Moved
-    before: Moved | None
-    before_status: Status
+    moved: Moved | None
+    status: Status
 
 
 class Ledger:
@@ -42,9 +42,9 @@ class Ledger:
         self._status: dict[str, Status] = {
             billot: status for rows in self._unsettled.values() for billot, status in rows.items()
         }
-        self._fresh: dict[str, _Fresh] = {}
+        self._before: dict[str, _Before] = {}
         self._entered: dict[int, Transfer] = {}
-        self._recent: dict[str, Moved] = {}  # on disk too; most votes are about these
+        self._records: dict[str, Moved | None] = {}  # as this round sees them; see `_read`
         self._receipts = store.has_receipts
         self._batch = Batch.empty()
 
@@ -52,17 +52,12 @@ class Ledger:
 
     def holdings(self, billots: Sequence[str]) -> list[Holding]:
         """What may be said of these billots: only what is on disk."""
-        moved = self.store.moved(billots)
         return [
             self._holding(billot, record, self._status.get(billot, Status.SETTLED))
-            if billot not in self._fresh
-            else self._before(billot)
-            for billot, record in zip(billots, moved, strict=True)
+            if billot not in self._before
+            else self._holding(billot, self._before[billot].moved, self._before[billot].status)
+            for billot, record in zip(billots, self._read(billots), strict=True)
         ]
-
-    def _before(self, billot: str) -> Holding:
-        fresh = self._fresh[billot]
-        return self._holding(billot, fresh.before, fresh.before_status)
 
     def _holding(self, billot: str, moved: Moved | None, status: Status) -> Holding:
         if moved is not None:
@@ -70,12 +65,29 @@ class Ledger:
         owner = self.network.first_owner(billot)
         return Holding(0, None, owner, Status.UNISSUED if owner is None else Status.SETTLED)
 
+    def _read(self, billots: Sequence[str]) -> list[Moved | None]:
+        """The records as this round sees them: those that aren't in memory are read together."""
+        records = self._records
+        missing = [billot for billot in billots if billot not in records]
+        if missing:
+            if len(records) > _RECORDS_MAX:
+                self._forget_records()
+                missing = [billot for billot in billots if billot not in records]
+            records.update(zip(missing, self.store.moved(missing), strict=True))
+        return [records[billot] for billot in billots]
+
+    def _forget_records(self) -> None:
+        """The older half of what is on disk as well."""
+        records, before = self._records, self._before
+        for billot in [b for b in islice(records, _RECORDS_MAX // 2) if b not in before]:
+            del records[billot]
+
     def _moved(self, billot: str) -> Moved | None:
         """The record as this round sees it."""
-        fresh = self._fresh.get(billot)
-        if fresh is not None:
-            return fresh.moved
-        return self._recent.get(billot) or self.store.moved((billot,))[0]
+        try:
+            return self._records[billot]
+        except KeyError:
+            return self._read((billot,))[0]
 
     def present(self, billot: str) -> Holding:
         """A holding as this round sees it: for judging, not for saying."""
@@ -87,7 +99,7 @@ class Ledger:
 
     def touched(self, rows: Sequence[tuple[str, int]]) -> bool:
         """Whether this round has moved one of these billots."""
-        return bool(self._fresh) and any(billot in self._fresh for billot, _ in rows)
+        return bool(self._before) and not self._before.keys().isdisjoint([b for b, _ in rows])
 
     def settle_all(self) -> None:
         """Nobody is trusted any more whose word would be needed."""
@@ -104,18 +116,16 @@ class Ledger:
 
     def judge(self, transfer: Transfer) -> list[Outcome]:
         """What the table says of each row. Changes nothing."""
-        billots = [billot for billot, _ in transfer.billots]
-        records = self.store.moved(billots)
-        if self._fresh:
-            for index, billot in enumerate(billots):
-                fresh = self._fresh.get(billot)
-                if fresh is not None:
-                    records[index] = fresh.moved
-        sender, to = transfer.sender, transfer.to
+        records = self._read([billot for billot, _ in transfer.billots])
+        sender, to, status = transfer.sender, transfer.to, self._status.get
         return [
-            judge(seq, sender, to, self._holding(billot, record, self.status(billot)))
+            judge(seq, sender, to, self._holding(billot, record, status(billot, Status.SETTLED)))
             for (billot, seq), record in zip(transfer.billots, records, strict=True)
         ]
+
+    def look_up(self, billots: Sequence[str]) -> None:
+        """These will be asked for in this round, one by one: read them together."""
+        self._read(billots)
 
     # -- changes of this round ----------------------------------------------------------------
 
@@ -173,14 +183,9 @@ class Ledger:
         self._entered[entry.lsn] = transfer
         sender, to = transfer.sender, transfer.to
         for row in rows:
-            known = self._fresh.get(row.billot)
-            before, status = (
-                (row.before, self.status(row.billot))
-                if known is None
-                else (known.before, known.before_status)
-            )
-            moved = Moved(row.seq, sender, to, entry.lsn)
-            self._fresh[row.billot] = _Fresh(moved, before, status)
+            if row.billot not in self._before:
+                self._before[row.billot] = _Before(row.before, self.status(row.billot))
+            self._records[row.billot] = Moved(row.seq, sender, to, entry.lsn)
             self.moved_count += row.before is None
         return entry
 
@@ -244,10 +249,10 @@ class Ledger:
 
     def proofs(self, billots: Sequence[str]) -> list[Transfer | None]:
         """The transfers behind what may be said of billots: only what is on disk."""
-        fresh = self._fresh
+        before = self._before
         moved = [
-            fresh[billot].before if billot in fresh else record
-            for billot, record in zip(billots, self.store.moved(billots), strict=True)
+            before[billot].moved if billot in before else record
+            for billot, record in zip(billots, self._read(billots), strict=True)
         ]
         lsns = {record.lsn for record in moved if record is not None}
         entries = {lsn: self.store.entry(lsn) for lsn in lsns}
@@ -317,12 +322,6 @@ class Ledger:
         """The batch is on disk: it may be said. Returns its entries."""
         entries = self._batch.entries
         self._batch = Batch.empty()
-        recent = self._recent
-        for billot, fresh in self._fresh.items():
-            recent.pop(billot, None)
-            recent[billot] = fresh.moved
-        while len(recent) > _RECENT_MAX:
-            del recent[next(iter(recent))]
-        self._fresh.clear()
+        self._before.clear()
         self._entered.clear()
         return entries

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from billots.crypto import PrivateKey, verify
 from billots.errors import InputError
 from billots.holding import SILENT, Holding, Status
-from billots.network import ROWS_MAX, Network, format_mils
+from billots.network import ROWS_MAX, Network
 from billots.transfer import BillotId, NetworkId, OwnerId, PublicKey, Seq, Signature, Transfer
 
 NULL = Raw(b"null")
@@ -82,20 +82,16 @@ class Statement(Struct, frozen=True, omit_defaults=True):
         """An unsigned statement; `proofs` (transfer and receipt, one a row) where asked for."""
         rows: list[StatementRow] = []
         for index, (billot, holding) in enumerate(holdings):
-            value = format_mils(network.mils(billot))
+            proof = () if proofs is None else proofs[index]
             row = StatementRow(
-                billot, holding.seq, holding.sender, holding.owner, holding.status, value
+                billot,
+                holding.seq,
+                holding.sender,
+                holding.owner,
+                holding.status,
+                network.value(billot),
+                *proof,
             )
-            if proofs is not None:
-                row = StatementRow(
-                    billot,
-                    holding.seq,
-                    holding.sender,
-                    holding.owner,
-                    holding.status,
-                    value,
-                    *proofs[index],
-                )
             rows.append(row)
         return cls(network.id, server, tuple(rows))
 

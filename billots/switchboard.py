@@ -242,14 +242,16 @@ class Switchboard:
             self.wake()
 
     def _hand_in(self, wire: Wire) -> None:
-        node, size, said = self.node, 0, 0
+        node, conn, inbox, now = self.node, wire.id, wire.inbox, self.now
+        size = said = 0
         for _ in range(_TURN_FRAMES):
-            if not wire.inbox or self._is_stalled(wire) or size > _TURN_BYTES:
+            if not inbox or size > _TURN_BYTES or self._is_stalled(wire):
                 return
-            node.received(wire.id, (wire.inbox.popleft(),), self.now)
-            answers = node.out.get(wire.id, [])
-            size += sum(map(len, answers[said:]))
-            said = len(answers)
+            node.received(conn, (inbox.popleft(),), now)
+            answers = node.out.get(conn)
+            if answers is not None:
+                size += sum(map(len, answers[said:]))
+                said = len(answers)
 
     def go_on(self, wire: Wire) -> None:
         """Read on, take the next turn, wait, or end: whatever is its state now."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from billots.crypto import PrivateKey, owner_id, verify
 from billots.errors import InputError
+from billots.lazy import lazy
 from billots.network import ROWS_MAX, Network, check_owner_id, split_billot_id
 
 SEQ_MAX = 2**53 - 1
@@ -61,22 +61,22 @@ class Transfer(Struct, frozen=True, dict=True):
         signature = key.sign(signing_bytes(network.id, to, ordered)).hex()
         return cls(network.id, to, ordered, key.public_hex, signature)
 
-    @cached_property
+    @lazy
     def signing_bytes(self) -> bytes:
         """What the signature is over."""
         return signing_bytes(self.network, self.to, self.billots)
 
-    @cached_property
+    @lazy
     def raw_key(self) -> bytes:
         """The signer's raw 32-byte public key."""
         return bytes.fromhex(self.public_key)
 
-    @cached_property
+    @lazy
     def id(self) -> str:
         """The transfer id; the signature has no part in it, so it can't be varied."""
         return hashlib.sha256(self.raw_key + self.signing_bytes).hexdigest()
 
-    @cached_property
+    @lazy
     def sender(self) -> str:
         """The owner id of the signer."""
         return owner_id(self.raw_key)

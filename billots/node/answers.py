@@ -25,7 +25,7 @@ from billots.messages import (
     UnmovedRange,
     WhoOwns,
 )
-from billots.network import format_mils, shown, split_billot_id
+from billots.network import shown, split_billot_id
 from billots.node.feeds import Feeds
 from billots.node.memory import Memory, Phase
 from billots.statement import NULL, PROOF_ROWS_MAX, Statement
@@ -164,7 +164,7 @@ class Answers:
     def _listed(self, page: Sequence[tuple[str, object]], owner: str) -> list[ListedBillot]:
         billots = [billot for billot, _ in page]
         return [
-            ListedBillot(b, h.seq, h.status, format_mils(self._network.mils(b)))
+            ListedBillot(b, h.seq, h.status, self._network.value(b))
             for b, h in zip(billots, self._ledger.holdings(billots), strict=True)
             if h.owner == owner
         ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from billots.errors import InputError
 from billots.feed import AdoptedRow
 from billots.jsonrpc import Refusal
 from billots.node.showing import Showing, checks
 from billots.node.taking import Taking
-from billots.node.verdicts import HARD, UNTIL_ASKED, WAITING, refusal
+from billots.node.verdicts import HARD, UNTIL_ASKED, WAITING, all_taken, refusal
 from billots.node.work import (
     BodiesWork,
     ConsultWork,
@@ -39,11 +39,13 @@ class Checking:
         self._refused: list[tuple[Submission, Refusal]] = []
         self._old: list[PairWork] = []
 
-    def checks(self, group: Iterable[Work]) -> tuple[list[Check], list[Work]]:
+    def checks(self, group: Sequence[Work]) -> tuple[list[Check], list[Work]]:
         """The signatures of a round, in order, and the items that are to be judged by them."""
         found: list[Check] = []
         left: list[Work] = []
         claimed: set[str] = set()
+        submitted = [work.transfer.billots for work in group if isinstance(work, Submission)]
+        self._ledger.look_up([billot for rows in submitted for billot, _ in rows])
         for work in group:
             part = self._checks(work, claimed)
             if part is not None:
@@ -61,19 +63,22 @@ class Checking:
         found, self._old = self._old, []
         return found
 
+    def _submission(self, work: Submission, claimed: set[str]) -> list[Check] | None:
+        if not self._needs_check(work, claimed):
+            return None
+        claimed.update([billot for billot, _ in work.transfer.billots])
+        return [] if work.checked else [work.transfer.check_arguments]
+
     def _checks(self, work: Work, claimed: set[str]) -> list[Check] | None:
         """The signatures of one item; None if it is dealt with already.
 
         `claimed` are billots that earlier items may change; those of this one are added.
         """
+        if isinstance(work, Submission):
+            return self._submission(work, claimed)
         first: list[Check] = []
         transfers: Sequence[Transfer] = ()
         shown: list[Shown] = []
-        if isinstance(work, Submission):
-            if not self._needs_check(work, claimed):
-                return None
-            claimed.update(billot for billot, _ in work.transfer.billots)
-            return [] if work.checked else [work.transfer.check_arguments]
         if isinstance(work, FeedWork):
             first = [work.check]
             claimed.update(row.billot for row in work.rows if isinstance(row, AdoptedRow))
@@ -114,7 +119,7 @@ class Checking:
         """False if the submission could be refused at once; notes a signature known to hold."""
         transfer = work.transfer
         work.outcomes = outcomes = self._taking.outcomes(transfer)
-        if all(outcome is Outcome.TAKE for outcome in outcomes):
+        if all_taken(outcomes):
             return True
         unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
         final = HARD if self._taking.trust.n > 1 else HARD | UNTIL_ASKED

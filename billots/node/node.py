@@ -165,7 +165,7 @@ class Node:
 
     def check_cost(self, payer: str, now: float) -> None:
         """Raise Refused if an address has wasted too much of our time lately."""
-        if payer and self._costs.exceeded(payer, now):
+        if self._costs.exceeded(payer, now):
             raise Refused(Refusal("rate_limited", "too many costly requests; wait a little"))
 
     # -- rounds -------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ class OutFeed:
     ) -> None:
         self.position = lsn
         """The lsn of the last row that was signed for those who follow live."""
-        self.newest: FeedBatch | None = None
         self._network_id = network_id
         self._key = key
         self._feed_every_s = feed_every_s
@@ -83,6 +82,13 @@ class OutFeed:
         body = encode(entry.transfer) if entry.here else None
         for row in rows_of(entry):
             self._lines.append(Line(row, body, source))
+
+    def skip(self, entry: NewEntry) -> None:
+        """An entry is on disk that nobody follows live: whoever comes has it from a page."""
+        if self._lines:
+            self.add(entry, None)
+        else:
+            self.position = last_lsn_of(entry)
 
     @property
     def next_at(self) -> float | None:
@@ -100,7 +106,6 @@ class OutFeed:
             signed = self._sign(self.position, part)
             self.position = signed.last
             batches.append(signed)
-        self.newest = batches[-1].batch
         return batches
 
     def page(self, after: int, entries: Iterable[Entry]) -> Signed | None:
@@ -124,6 +129,11 @@ def rows_of(entry: NewEntry) -> list[FeedRow]:
     """The rows of a new entry: one, or one for each billot that was adopted."""
     billots = tuple(row.billot for row in entry.rows)
     return _rows(entry.lsn, entry.transfer, billots, adopted=entry.adopted)
+
+
+def last_lsn_of(entry: NewEntry) -> int:
+    """The lsn of the last of those rows."""
+    return entry.lsn if not entry.adopted else rows_of(entry)[-1].lsn
 
 
 def rows_of_kept(entry: Entry) -> list[FeedRow]:

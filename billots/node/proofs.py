@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cached_property
 
 from msgspec import Struct
 
 from billots.feed import FeedBatch
 from billots.holding import Holding
+from billots.lazy import lazy
 from billots.merkle import Tree
 from billots.receipt import FeedVote, SignedVote
 from billots.statement import SignedStatement, Statement
@@ -27,7 +27,7 @@ class ReadBatch(Struct, dict=True):
     batch: FeedBatch
     few: dict[int, SignedVote | None] | None = None
 
-    @cached_property
+    @lazy
     def tree(self) -> Tree:
         """Its hashes: made once, for many of its rows are shown or none."""
         return Tree([row.encode() for row in self.batch.rows])

@@ -41,7 +41,7 @@ from billots.node.answers import Refused
 from billots.node.memory import Phase
 from billots.node.peers import Connection
 from billots.node.reply import BatchReply, Reply
-from billots.node.work import PairWork, ReceiptsWork, Submission
+from billots.node.work import PairWork, ReceiptsWork, Submission, Work
 from billots.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -106,25 +106,34 @@ class Requests:
     def _request(
         self, connection: Connection, frame: bytes, gather: BatchReply | None, now: float
     ) -> None:
-        reply = Reply(connection.id, _NO_ID, gather, connection.payer)
         self._now = now
+        payer = connection.payer
         try:
             request = decode_request(frame)
-            reply = Reply(connection.id, bytes(request.id), gather, connection.payer)
+        except Malformed as error:
+            self._malformed(Reply(connection.id, _NO_ID, gather, payer), error)
+            return
+        reply = Reply(connection.id, bytes(request.id), gather, payer)
+        try:
             params = decode_params(request)
-            self._node.check_cost(reply.payer, now)
+            if payer:
+                self._node.check_cost(payer, now)
             result = self._methods[request.method](connection, reply, params)
         except Malformed as error:
-            identifier = reply.id or error.request_id
-            if reply.id or error.code in (INVALID_REQUEST, PARSE_ERROR):
-                self.answer(reply, error_answer(identifier, error.code, str(error)))
-            else:
-                self.answer(reply, b"")
+            self._malformed(reply, error)
         except Refused as error:
             self.refuse(reply, error.refusal)
         else:
             if result is not _LATER:
                 self.result(reply, result)
+
+    def _malformed(self, reply: Reply, error: Malformed) -> None:
+        """Say what is wrong, except of a notification that could be read as one."""
+        identifier = reply.id or error.request_id
+        if reply.id or error.code in (INVALID_REQUEST, PARSE_ERROR):
+            self.answer(reply, error_answer(identifier, error.code, str(error)))
+        else:
+            self.answer(reply, b"")
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -247,17 +256,13 @@ class Requests:
         return node.answers.who_owns(params)
 
     def _transfer(self, connection: Connection, reply: Reply, params: SendTransfer) -> object:
-        transfer, rounds = params.transfer, self._node.rounds
+        transfer = params.transfer
         self._check_transfer(transfer)
-        work = Submission(reply, transfer, params.nonce)
-        receipts = ReceiptsWork(connection.id, reply.payer, params.receipts)
-
-        def go_on() -> None:
-            if receipts.receipts:
-                rounds.add(receipts)
-            rounds.add(work)
-
-        return self._once_awake(reply, go_on)
+        works: list[Work] = []
+        if params.receipts:
+            works.append(ReceiptsWork(connection.id, reply.payer, params.receipts))
+        works.append(Submission(reply, transfer, params.nonce))
+        return self._once_awake(reply, works)
 
     def _settle(self, connection: Connection, reply: Reply, params: Settle) -> object:
         billots = {b for receipt in params.receipts for b, _ in receipt.transfer.billots}
@@ -267,16 +272,17 @@ class Requests:
         for receipt in params.receipts:
             self._check_transfer(receipt.transfer)
         work = ReceiptsWork(connection.id, reply.payer, params.receipts, reply, params.nonce)
-        return self._once_awake(reply, lambda: self._node.rounds.add(work))
+        return self._once_awake(reply, [work])
 
-    def _once_awake(self, reply: Reply, go_on: Callable[[], None]) -> object:
-        """Do it now; in the first moments of a server, as soon as it may sign anything.
+    def _once_awake(self, reply: Reply, works: Sequence[Work]) -> object:
+        """Queue them now; in the first moments of a server, as soon as it may sign anything.
 
         Refused as not settled yet if that takes too long.
         """
         node = self._node
         if node.memory.phase is not Phase.WAKING:
-            go_on()
+            for work in works:
+                node.rounds.add(work)
             return _LATER
         refusal = Refusal("not_settled", "this server is just starting; try again")
 
@@ -284,7 +290,8 @@ class Requests:
             if node.memory.phase is Phase.WAKING:
                 self.refuse(reply, refusal)
             else:
-                go_on()
+                for work in works:
+                    node.rounds.add(work)
 
         if not node.questions.add((), when_over, self._now):
             raise Refused(refusal)
@@ -294,7 +301,7 @@ class Requests:
         for transfer in (params.first, params.second):
             self._check_transfer(transfer)
         work = PairWork(reply, connection.id, params.first, params.second)
-        return self._once_awake(reply, lambda: self._node.rounds.add(work))
+        return self._once_awake(reply, [work])
 
     def _check_transfer(self, transfer: Transfer) -> None:
         """Raise Refused for another network or an id not of it, Malformed for rows out of order."""

@@ -27,10 +27,11 @@ from billots.node.taking import Taking
 from billots.node.trust import Trust
 from billots.node.verdicts import (
     HARD,
-    TAKEN,
+    PASSING,
     UNTIL_ASKED,
     WAITING,
     Decision,
+    all_taken,
     double_spend,
     refusal,
     rows_among,
@@ -177,32 +178,29 @@ class Rounds:
     def _submission(self, work: Submission, now: float) -> None:
         """A wallet's transfer with a good signature: whole or not at all, but for conflicts."""
         transfer, outcomes = work.transfer, work.outcomes
-        if outcomes is None or self.ledger.touched(transfer.billots) or set(outcomes) != TAKEN:
+        if outcomes is None or self.ledger.touched(transfer.billots) or not all_taken(outcomes):
             outcomes = self.taking.outcomes(transfer)
-        if Outcome.CONFLICT in outcomes:
+        if PASSING.issuperset(outcomes):
+            self._pass(work, outcomes, now)
+        elif Outcome.CONFLICT in outcomes:
             # Proven: the other rows are judged each by itself.
             self.taking.relay(Relayed(transfer, work.reply.conn, here=True, named=False), now)
-            refused = double_spend(transfer, outcomes, self.ledger.present)
-            self.decided.append((work, refused))
-        elif any(outcome in HARD for outcome in outcomes):
+            self.decided.append((work, double_spend(transfer, outcomes, self.ledger.present)))
+        elif not HARD.isdisjoint(outcomes) or not self._wait(work, outcomes, now):
             self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
-        elif any(outcome in WAITING for outcome in outcomes):
-            if not self._wait(work, outcomes, now):
-                self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
-        else:
-            self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
-            passed = [
-                (billot, Holding(seq, transfer.sender, transfer.to, self.ledger.status(billot)))
-                for billot, seq in transfer.billots
-            ]
-            self.decided.append((work, passed))
+
+    def _pass(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> None:
+        transfer, status = work.transfer, self.ledger.status
+        self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
+        by, to, rows = transfer.sender, transfer.to, transfer.billots
+        self.decided.append((work, [(b, Holding(seq, by, to, status(b))) for b, seq in rows]))
 
     def _wait(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> bool:
         """Let a wallet's transfer wait for its rows while the others are asked about them."""
         limits = self._limits
         rows = rows_among(work.transfer, outcomes, WAITING)
-        until_asked = [b for b, _ in rows_among(work.transfer, outcomes, UNTIL_ASKED)]
-        if self.trust.n == 1 or not work.consulted.isdisjoint(until_asked):
+        asked = [b for b, _ in rows_among(work.transfer, outcomes, UNTIL_ASKED)]
+        if self.trust.n == 1 or not work.consulted.isdisjoint(asked):
             return False
         if work.until is None:
             work.until = now + limits.pending_s
@@ -214,6 +212,8 @@ class Rounds:
     def _wake(self, now: float) -> None:
         """Count votes that are news, and judge again what waited for billots that changed."""
         to_count, changed = self.feeds.to_count, self.taking.changed
+        if self.ledger.alone and not len(self.pending):
+            changed.clear()  # nobody waits
         while True:
             if to_count:
                 found = self.feeds.consider(to_count.pop(), now)

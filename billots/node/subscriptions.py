@@ -72,7 +72,10 @@ class Subscriptions:
 
         A trusted server that doesn't follow us is sent what a wallet brought here.
         """
-        self.outfeed.add(entry, source)
+        if self._subscribers:
+            self.outfeed.add(entry, source)
+        else:
+            self.outfeed.skip(entry)
         transfer = entry.transfer
         watchers = self._watchers.get(transfer.to)
         if watchers:

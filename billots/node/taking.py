@@ -13,7 +13,7 @@ from billots.messages import Pair
 from billots.node.feeds import Feeds
 from billots.node.memory import Memory
 from billots.node.trust import Trust
-from billots.node.verdicts import DEALT_WITH, TAKEN, Row, rows_among
+from billots.node.verdicts import DEALT_WITH, TAKEN, Row, all_taken, rows_among
 from billots.node.work import Relayed
 from billots.notifications import Notifications
 from billots.table import Outcome
@@ -87,7 +87,9 @@ class Taking:
         keep: bool = True,
     ) -> None:
         """Take the rows that may be taken; then count what was said of this transfer before."""
-        billots = [billot for billot, _ in rows_among(transfer, outcomes, TAKEN)]
+        whole = all_taken(outcomes)
+        rows = transfer.billots if whole else rows_among(transfer, outcomes, TAKEN)
+        billots = [billot for billot, _ in rows]
         if billots:
             self.feeds.receipts.leaving(billots, now)
             entry = self.ledger.take(transfer, billots, here=here)
@@ -96,7 +98,7 @@ class Taking:
             if self.trust.n > 1:
                 self.feeds.to_count += billots
                 self.fresh += billots
-        if all(outcome in DEALT_WITH for outcome in outcomes):
+        if whole or all(outcome in DEALT_WITH for outcome in outcomes):
             self.seen.add(transfer.id)
         if self.trust.n > 1 and (billots or keep or transfer.id in self.feeds.wanted):
             self.feeds.arrived(transfer, now)

@@ -32,6 +32,11 @@ _MESSAGES = {
 }
 
 
+def all_taken(outcomes: Sequence[Outcome]) -> bool:
+    """Whether every row may be taken, as almost always."""
+    return outcomes.count(Outcome.TAKE) == len(outcomes)
+
+
 def rows_among(
     transfer: Transfer, outcomes: Sequence[Outcome], among: Collection[Outcome]
 ) -> list[Row]:

@@ -21,7 +21,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 
 ORDER = {
     "values": (
-        "errors version limits network framing host hosts crypto merkle holding notifications"
+        "errors version limits lazy network framing host hosts crypto merkle holding notifications"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"

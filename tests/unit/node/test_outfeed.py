@@ -45,7 +45,6 @@ def test_signed_at_once_when_idle_then_every_50_ms(outfeed):
     (signed,) = outfeed.due(1.05)
     assert (signed.after, signed.last, outfeed.position) == (1, 3, 3)
     assert signed.batch.is_signed(NET.id)
-    assert outfeed.newest == signed.batch
     assert outfeed.next_at is None
 
 
@@ -170,11 +169,3 @@ def test_a_page_of_an_adopted_entry_begins_after_the_cursor(after):
     else:
         assert [row.lsn for row in signed.batch.parsed()] == [n for n in (1, 3) if n > after]
         assert signed.after == after
-
-
-def test_the_newest_batch_is_remembered(outfeed):
-    assert outfeed.newest is None
-    for lsn in (1, 2):
-        outfeed.add(entry(lsn), None)
-        outfeed.due(lsn)
-    assert outfeed.newest.last_lsn == 2
