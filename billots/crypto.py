@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from billots.errors import InputError, KeyFileError
 from billots.lazy import lazy
@@ -35,16 +37,29 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     The one function that decides this, everywhere. False also for keys and signatures of a
     wrong length or form: a check that can't be made has failed.
     """
-    from nacl.bindings import crypto_sign_open
-    from nacl.exceptions import CryptoError
-
     if len(signature) != 64 or len(public_key) != 32:
         return False
+    sodium = _sodium()
     try:
-        crypto_sign_open(signature + message, public_key)
-    except CryptoError:
+        sodium.open(signature + message, public_key)
+    except sodium.error:
         return False
     return True
+
+
+class _Sodium(NamedTuple):
+    open: Callable[[bytes, bytes], bytes]
+    sign: Callable[[bytes, bytes], bytes]
+    error: type[Exception]
+
+
+@cache
+def _sodium() -> _Sodium:
+    """What is needed of PyNaCl: to import even what is loaded takes a microsecond each time."""
+    from nacl.bindings import crypto_sign, crypto_sign_open
+    from nacl.exceptions import CryptoError
+
+    return _Sodium(crypto_sign_open, crypto_sign, CryptoError)
 
 
 class PrivateKey:
@@ -110,9 +125,7 @@ class PrivateKey:
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature of `message`."""
-        from nacl.bindings import crypto_sign
-
-        return crypto_sign(message, self._secret)[:64]
+        return _sodium().sign(message, self._secret)[:64]
 
     def save(self, path: str | Path, passphrase: str | None = None) -> None:
         """Write `path` (0600) and `path`.pub, both new.

@@ -7,18 +7,13 @@ load and nobody waits when idle.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from billots.crypto import verify
 from billots.errors import BillotsError, StoreOutdated
 from billots.node import Node
-from billots.receipt import Check
 from billots.store.interface import Batch
-
-INLINE_CHECKS_MAX = 2
-"""So few checks take less time than a thread takes to hand them over."""
+from billots.verifying import Verifying
 
 
 class Engine:
@@ -31,8 +26,7 @@ class Engine:
         self._failure: BillotsError | None = None
         self.commits = 0
         """Batches that are on disk."""
-        self._threads = os.cpu_count() or 1
-        self._checkers = ThreadPoolExecutor(self._threads, "billots-check")
+        self._verifying = Verifying()
         self._writer = ThreadPoolExecutor(1, "billots-write")
 
     def wake(self) -> None:
@@ -71,7 +65,7 @@ class Engine:
             round_over()
             raise
         finally:
-            self._checkers.shutdown(wait=False, cancel_futures=True)
+            await self._verifying.close()
             self._writer.shutdown(wait=True)
 
     def fail(self, error: BillotsError) -> None:
@@ -105,28 +99,15 @@ class Engine:
 
     async def _round(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()
-        results = await self._verify(node.checks())
+        results = await self._verifying.verify(node.checks())
         batch = node.judge(results, loop.time())
         self._check()  # an old copy's votes must not be written, far less said
         await self._commit(batch)
         self._check()
         node.committed(loop.time(), written=batch is not None)
 
-    async def _verify(self, checks: Sequence[Check]) -> list[bool]:
-        if len(checks) <= INLINE_CHECKS_MAX:
-            return [verify(*check) for check in checks]
-        loop = asyncio.get_running_loop()
-        size = -(-len(checks) // self._threads)
-        parts = [checks[start : start + size] for start in range(0, len(checks), size)]
-        jobs = [loop.run_in_executor(self._checkers, _verify_all, part) for part in parts]
-        return [held for part in await asyncio.gather(*jobs) for held in part]
-
     async def _commit(self, batch: Batch | None) -> None:
         if batch is not None:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._writer, self._node.ledger.store.commit, batch)
             self.commits += 1
-
-
-def _verify_all(checks: Sequence[Check]) -> list[bool]:
-    return [verify(*check) for check in checks]

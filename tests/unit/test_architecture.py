@@ -42,7 +42,7 @@ ORDER = {
     ),
     "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
-    "server": "wire switchboard dialing engine listening life lives server",
+    "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
         "presenting sending proving accepting feed_votes findings audit sampling async_wallet "
@@ -62,7 +62,7 @@ ASYNC = {"the wire", "server", "wallet", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
     "asyncio": {*ASYNC, "billots.cli.bserver"},
-    "click": {"commands", "mock"},
+    "click": {"commands", "mock", "billots.verifier"},
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
     "nacl": {"billots.crypto"},
@@ -75,7 +75,7 @@ CONFINED = {
     "rich": {"billots.cli.live"},
     "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
     "selectors": {"mock"},
-    "signal": {"commands", "mock"},
+    "signal": {"commands", "mock", "billots.verifier"},
     "socket": {"server", "mock"},
     "sqlite3": {"billots.kept_receipts"},
     "subprocess": set(),

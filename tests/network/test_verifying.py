@@ -1,0 +1,190 @@
+"""Signatures checked by processes: right whatever becomes of them, and none left over."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from servers import DEADLINE_S, MINT, USER1, Process, Raw, fresh, run, signed, transfer_request
+
+from billots import verifying
+from billots.verifying import HERE_MAX, Verifying
+
+GOOD = [signed(MINT, USER1, (f"k-{number}", 1)).check_arguments for number in range(2, 202)]
+BAD = [(key, message + b"x", signature) for key, message, signature in GOOD]
+MIXED = [check for pair in zip(GOOD, BAD, strict=True) for check in pair]
+HELD = [True, False] * len(GOOD)
+
+
+async def started(count=2):
+    """One whose processes are there."""
+    pool = Verifying(count)
+    assert await pool.verify(MIXED) == HELD, "checked here while they start"
+    await until(lambda: len(pool.pids) == count)
+    return pool
+
+
+async def until(true):
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+
+
+def is_there(pid):
+    """Whether a process is there, and not only its name until somebody looks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid):
+    """The processes that a process has started."""
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pids):
+    deadline = time.monotonic() + DEADLINE_S
+    while any(map(is_there, pids)):
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_holds_and_what_does_not_is_told_in_order(count):
+    async def play():
+        pool = await started(count)
+        assert len(pool.pids) == count
+        for size in (0, 1, HERE_MAX, HERE_MAX + 1, 100, len(MIXED)):
+            assert await pool.verify(MIXED[:size]) == HELD[:size]
+        pids = pool.pids
+        await pool.close()
+        return pids
+
+    gone(run(play()))
+
+
+def test_attack_keys_and_signatures_of_another_length_hold_nothing():
+    async def play():
+        pool = await started()
+        key, message, signature = GOOD[0]
+        odd = [
+            (key[:31], message, signature),
+            (key + b"\0", message, signature),
+            (key, message, signature[:63]),
+            (key, message, signature + message),
+            (b"", b"", b""),
+        ]
+        pids = pool.pids
+        assert await pool.verify([*odd, *GOOD]) == [False] * len(odd) + [True] * len(GOOD)
+        assert pool.pids == pids, "nothing was misread"
+        await pool.close()
+
+    run(play())
+
+
+def test_long_messages_are_checked_too():
+    async def play():
+        pool = await started()
+        rows = [(f"k-{number}", 10**15) for number in range(2, 258)]
+        checks = [signed(MINT, USER1, *rows).check_arguments] * 300
+        assert await pool.verify(checks) == [True] * 300
+        await pool.close()
+
+    run(play())
+
+
+def test_one_that_stands_still_is_not_waited_for_without_end(monkeypatch):
+    async def play():
+        pool = await started()
+        before = pool.pids
+        os.kill(before[0], signal.SIGSTOP)
+        assert await pool.verify(MIXED) == HELD
+        assert before[0] not in pool.pids
+        await pool.close()
+        return before
+
+    monkeypatch.setattr(verifying, "_ANSWER_S", 2.0)
+    gone(run(play()))
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_one_that_is_killed_loses_nothing(victims):
+    async def play():
+        pool = await started()
+        before = pool.pids
+        for pid in before[:victims]:
+            os.kill(pid, signal.SIGKILL)
+        assert await pool.verify(MIXED) == HELD
+        assert await pool.verify(MIXED) == HELD
+        while len(pool.pids) < 2:
+            assert await pool.verify(MIXED) == HELD
+        assert not set(before[:victims]) & set(pool.pids), "others took their place"
+        await pool.close()
+
+    run(play())
+
+
+def test_ctrl_c_is_for_the_server_alone():
+    async def play():
+        pool = await started()
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGINT)
+        before = pool.pids
+        assert await pool.verify(MIXED) == HELD
+        assert pool.pids == before
+        await pool.close()
+
+    run(play())
+
+
+def test_where_no_process_can_be_had_checks_are_made_here(monkeypatch, caplog):
+    async def play():
+        pool = Verifying(2)
+        for _ in range(3):
+            assert await pool.verify(MIXED) == HELD
+        assert not pool.pids
+        await pool.close()
+
+    caplog.set_level("WARNING", "billots.verifying")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    run(play())
+    assert [record.message for record in caplog.records] == [
+        "no other process to check signatures: No such file or directory"
+    ]
+
+
+def test_those_that_have_nothing_to_do_are_let_go(monkeypatch):
+    async def play():
+        pool = await started()
+        pids = pool.pids
+        await until(lambda: not pool.pids)
+        assert await pool.verify(MIXED) == HELD
+        await pool.close()
+        return pids
+
+    monkeypatch.setattr(verifying, "_IDLE_S", 0.1)
+    gone(run(play()))
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_server_leaves_none_behind(end):
+    async def busy(server):
+        async with await Raw.open(server.address) as raw:
+            while not (pids := children(server.process.pid)):
+                billots = fresh(64)
+                for billot in billots:
+                    raw.write(transfer_request(billot, signed(MINT, USER1, (billot, 1))))
+                for _ in billots:
+                    assert "result" in await raw.line()
+            return pids
+
+    with tempfile.TemporaryDirectory() as folder, Process(folder) as server:
+        pids = run(busy(server))
+        assert all(map(is_there, pids))
+        server.end(end)
+        gone(pids)
