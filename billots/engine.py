@@ -15,6 +15,9 @@ from billots.node import Node
 from billots.store.interface import Batch
 from billots.verifying import Verifying
 
+_REST_S = 0.005
+"""Between rounds for what trusted servers sent, when there is no end of it."""
+
 
 class Engine:
     """Runs one node's rounds."""
@@ -24,6 +27,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._stopping = False
         self._failure: BillotsError | None = None
+        self._rested_at = 0.0
         self.commits = 0
         """Batches that are on disk."""
         self._verifying = Verifying()
@@ -48,6 +52,7 @@ class Engine:
             while not self._stopping or node.has_work:
                 if not self._stopping:
                     await self._until_due()
+                    await self._gather()
                 self._check()
                 node.tick(loop.time())
                 if node.has_work or node.flush_due:
@@ -97,6 +102,15 @@ class Engine:
                 timer.cancel()
         self._wake.clear()
 
+    async def _gather(self) -> None:
+        """Let more of what peers send come together: each round has its price.
+
+        Only while rounds follow each other closely, and nobody waits for an answer.
+        """
+        left_s = self._rested_at - asyncio.get_running_loop().time()
+        if left_s > 0 and self._node.can_wait:
+            await asyncio.sleep(left_s)
+
     async def _round(self) -> None:
         node, loop = self._node, asyncio.get_running_loop()
         results = await self._verifying.verify(node.checks())
@@ -105,6 +119,7 @@ class Engine:
         await self._commit(batch)
         self._check()
         node.committed(loop.time(), written=batch is not None)
+        self._rested_at = loop.time() + _REST_S
 
     async def _commit(self, batch: Batch | None) -> None:
         if batch is not None:

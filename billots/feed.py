@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from operator import lt
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -22,13 +23,14 @@ RowTexts = Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max
 
 _LSN = r"[1-9][0-9]{0,15}"
 _ID = r"[a-z]{1,3}-[1-9][0-9]{0,17}"
+_WHOLE_ROWS = re.compile(rf"(?:{_LSN} [0-9a-f]{{64}}\n)+", re.ASCII)
 _TRANSFER_ROW = re.compile(rf"({_LSN}) ([0-9a-f]{{64}})((?: {_ID})*)", re.ASCII)
 _ADOPTED_ROW = re.compile(
     rf"({_LSN}) adopted ({_ID}) ([1-9][0-9]{{0,15}}) ([0-9a-f]{{128}}) ([0-9a-f]{{128}})", re.ASCII
 )
 
 
-class TransferRow(Struct, frozen=True):
+class TransferRow(Struct, frozen=True, gc=False):
     """The server took this transfer: all of its rows, or only the `billots` named."""
 
     lsn: int
@@ -41,7 +43,7 @@ class TransferRow(Struct, frozen=True):
         return " ".join((str(self.lsn), self.transfer_id, *self.billots))
 
 
-class AdoptedRow(Struct, frozen=True):
+class AdoptedRow(Struct, frozen=True, gc=False):
     """The server adopted this from a quorum of the servers that it trusts."""
 
     lsn: int
@@ -92,10 +94,20 @@ class FeedBatch(Struct, frozen=True):
         transfers: Sequence[Transfer] = (),
     ) -> FeedBatch:
         """A batch of at most 256 rows with rising lsn."""
-        texts = tuple(row.text for row in rows)
+        return cls.sign_texts(network_id, key, [row.text for row in rows], transfers)
+
+    @classmethod
+    def sign_texts(
+        cls,
+        network_id: str,
+        key: PrivateKey,
+        texts: Sequence[str],
+        transfers: Sequence[Transfer] = (),
+    ) -> FeedBatch:
+        """The same from the texts of the rows."""
         root = root_of(texts)
         signature = key.sign(feed_bytes(network_id, key.public_hex, len(texts), root)).hex()
-        return cls(key.public_hex, texts, root, signature, tuple(transfers))
+        return cls(key.public_hex, tuple(texts), root, signature, tuple(transfers))
 
     @property
     def last_lsn(self) -> int:
@@ -104,6 +116,13 @@ class FeedBatch(Struct, frozen=True):
 
     def parsed(self) -> list[FeedRow]:
         """The rows; raises InputError for a malformed one or an lsn that doesn't rise."""
+        lines = "\n".join((*self.rows, ""))
+        if _WHOLE_ROWS.fullmatch(lines) and lines.count("\n") == len(self.rows):
+            # As almost all are. One look at them together takes a third of the time.
+            words = lines.split()
+            lsns = list(map(int, words[::2]))
+            if lsns[-1] <= SEQ_MAX and all(map(lt, lsns, lsns[1:])):
+                return list(map(TransferRow, lsns, words[1::2]))
         rows = [parse_row(text) for text in self.rows]
         if any(a.lsn >= b.lsn for a, b in itertools.pairwise(rows)):
             raise InputError("feed rows out of order")

@@ -26,7 +26,7 @@ class Vote(NamedTuple):
     owner: str | None
 
 
-class Holding(Struct, frozen=True, rename={"sender": "from"}):
+class Holding(Struct, frozen=True, gc=False, rename={"sender": "from"}):
     """`sender` (on the wire: ``from``) is the owner before, ``None`` at seq 0."""
 
     seq: int

@@ -8,6 +8,7 @@ disk. There is no await in here, so nothing comes between a check and its write.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 
 from msgspec import Struct
@@ -20,6 +21,11 @@ from billots.transfer import Transfer
 
 _RECORDS_MAX = 8192
 """Records kept in memory, about 0.6 KB each: this process alone changes the store."""
+
+
+@lru_cache(256)
+def _unmoved(owner: str | None) -> Holding:
+    return Holding(0, None, owner, Status.UNISSUED if owner is None else Status.SETTLED)
 
 
 class _Before(Struct):
@@ -62,8 +68,7 @@ class Ledger:
     def _holding(self, billot: str, moved: Moved | None, status: Status) -> Holding:
         if moved is not None:
             return Holding(moved.seq, moved.sender, moved.owner, status)
-        owner = self.network.first_owner(billot)
-        return Holding(0, None, owner, Status.UNISSUED if owner is None else Status.SETTLED)
+        return _unmoved(self.network.first_owner(billot))
 
     def _read(self, billots: Sequence[str]) -> list[Moved | None]:
         """The records as this round sees them: those that aren't in memory are read together."""
@@ -202,6 +207,11 @@ class Ledger:
         assert moved is not None, "what never moved is settled"
         assert billot not in self._status, "it is settled"
         self._mark(billot, moved.lsn)
+
+    def mark_entry(self, lsn: int) -> None:
+        """The same for all billots that this entry moved, all of them settled, none moved on."""
+        assert self._unsettled[lsn].keys().isdisjoint(self._status), "they are settled"
+        self._set_unsettled(lsn, {})
 
     def _mark(self, billot: str, lsn: int) -> None:
         rows = self._unsettled.get(lsn)

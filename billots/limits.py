@@ -30,6 +30,8 @@ class Limits:
     """Bad or costly requests (about one signature check each) before `rate_limited`."""
     cost_decay_per_s: float = 100.0
     exempt_loopback: bool = True
+    unsettled_max: int = 512
+    """Transfers that peers are voting on; beyond it wallets' new ones wait their turn."""
     pending_max: int = 4096
     pending_per_connection_max: int = 256
     pending_s: float = 5.0
@@ -53,6 +55,8 @@ class Limits:
     """Billots that each of these causes may have waiting to be asked about."""
     consult_after_s: float = 1.0
     """How long feeds may take to settle a billot before it is asked about."""
+    patience_s_max: float = 10.0
+    """When servers are slow, what is waited for before asking is waited for up to so long."""
     consult_again_s: float = 1.0
     consult_again_s_max: float = 60.0
     receipt_after_s: float = 1.0

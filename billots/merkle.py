@@ -15,7 +15,7 @@ def root_hash(leaves: Sequence[bytes]) -> bytes:
     """MTH(leaves): the root of the whole list, in order."""
     if not leaves:
         return sha256(b"").digest()
-    level = [leaf_hash(leaf) for leaf in leaves]
+    level = [sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
         level = _level_above(level)
     return level[0]
@@ -69,7 +69,8 @@ def root_from_path(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -
 
 
 def _level_above(level: list[bytes]) -> list[bytes]:
-    above = [sha256(b"\1" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+    nodes = iter(level)
+    above = [sha256(b"\1%b%b" % pair).digest() for pair in zip(nodes, nodes, strict=False)]
     if len(level) % 2:
         above.append(level[-1])
     return above

@@ -26,7 +26,7 @@ PROOF_ROWS_MAX = 16
 _NONCE = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 
 
-class VoteRow(Struct, frozen=True, rename={"sender": "from"}):
+class VoteRow(Struct, frozen=True, gc=False, rename={"sender": "from"}):
     """One billot as the server has it; `value` is for people, nothing trusts it."""
 
     id: BillotId

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from billots.errors import InputError
-from billots.feed import AdoptedRow
 from billots.jsonrpc import Refusal
 from billots.node.showing import Showing, checks
 from billots.node.taking import Taking
@@ -81,7 +80,7 @@ class Checking:
         shown: list[Shown] = []
         if isinstance(work, FeedWork):
             first = [work.check]
-            claimed.update(row.billot for row in work.rows if isinstance(row, AdoptedRow))
+            claimed.update([row.billot for row in work.adopted])
             transfers = work.bodies = [
                 body for body in work.bodies if body.id not in self._taking.seen
             ]

@@ -73,6 +73,10 @@ class Consulting:
 
     def watch_fresh(self, now: float) -> None:
         """What was just taken is to be settled soon; what is in conflict, sooner."""
+        overdue = self._feeds.tallies.overdue
+        for billot in overdue:
+            self.consults.want(billot, OWN, now)
+        overdue.clear()
         fresh, self.taking.fresh = self.taking.fresh, []
         for billot in fresh:
             if self.taking.is_contested(billot):
@@ -157,6 +161,11 @@ class Consulting:
         ballots = self._feeds.votes.at(billot, seq).values()
         bodies = (self._feeds.body(b.transfer_id or "") for b in ballots if b.vote == vote)
         return [body for body in bodies if body is not None]
+
+    def is_concerned(self, billot: str) -> bool:
+        """Whether `changed` has something to look at."""
+        unusual = self.taking.regained or not self._memory.is_free
+        return bool(unusual) or billot in self._feeds.votes
 
     def changed(self, billot: str, now: float) -> list[Transfer]:
         """A billot has another holding: what trusted servers took next, or instead of it."""

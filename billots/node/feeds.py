@@ -1,24 +1,25 @@
-"""What trusted servers' votes come to: holdings settled, adopted and disputed.
+"""What trusted servers sign, as votes.
 
-Votes come as rows of feeds, as statements in consults, and in receipts; they are counted
-together (DESIGN, section 5, rule 1).
+They come as rows of feeds, as statements in consults, and in receipts; they are counted
+together (DESIGN, section 5, rule 1), in `Tallies` and `Settling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
-from billots.holding import SILENT, Holding, Status, Vote
+from billots.holding import SILENT, Status, Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
 from billots.node.bodies import Bodies
 from billots.node.proofs import ReadBatch, bodies_of, is_proof
 from billots.node.receipts import Receipts
+from billots.node.settling import Settling
+from billots.node.tallies import Tallies
 from billots.node.trust import Trust
-from billots.node.votes import Ballot, Votes, shown_together
+from billots.node.votes import Ballot, Votes
 from billots.node.wanted import Named, Wanted
-from billots.notifications import Notifications
 from billots.receipt import Receipt, Word
 from billots.statement import Statement
 from billots.transfer import Row, Transfer
@@ -43,7 +44,11 @@ class Feeds:
         self._trust = trust
         self._limits = limits
         self.watch = watch
-        self._done = Notifications(limits.seen_max)
+        self.tallies = Tallies(ledger, trust, self.votes, receipts, limits)
+        self._settling = Settling(
+            ledger, trust, self.votes, receipts, body=self.body, want_again=self._want_again
+        )
+        self._done = self.tallies.done
         self._bodies = Bodies(limits.bodies_max)
         self._shown: set[int] = set()
 
@@ -52,13 +57,19 @@ class Feeds:
     def read(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow], now: float) -> None:
         """A batch whose signature held. Rows that were read before are passed over."""
         proof = ReadBatch(self.keep_newest(voter, batch, rows))
-        for row in rows:
-            if row.lsn > self.votes.newest(voter):
-                self._row(voter, row, proof, now)
-                self.votes.read(voter, row.lsn)
+        newest = self.votes.newest(voter)
+        if rows[0].lsn <= newest:
+            rows = [row for row in rows if row.lsn > newest]
+        others, counted = self.tallies.read(voter, rows, proof, now)
+        for row in others:
+            self._row(voter, row, proof, now)
+        if rows:
+            self.votes.read(voter, rows[-1].lsn)
         shown, self._shown = self._shown, set()
-        lsns = (row.lsn for row in rows)
-        proof.keep({lsn for lsn in lsns if lsn in shown or self.votes.holds(voter, lsn)})
+        if proof.is_long(len(shown) + len(counted)):
+            shown.update(counted)
+            lsns = (row.lsn for row in rows)
+            proof.keep({lsn for lsn in lsns if lsn in shown or self.votes.holds(voter, lsn)})
 
     def keep_newest(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow]) -> FeedBatch:
         """Remember that the voter signed this, to be shown to it should it lose its store."""
@@ -91,6 +102,10 @@ class Feeds:
     def _count(
         self, voter: str, row: TransferRow, transfer: Transfer, proof: ReadBatch | None, now: float
     ) -> None:
+        tally = self.tallies.get(transfer.id)
+        if tally is not None and not row.billots:
+            self.tallies.read(voter, (row,), proof, now)
+            return
         vote = Vote(transfer.sender, transfer.to)
         ballot = Ballot(vote, row.lsn, transfer.id, proof=proof)
         named = set(row.billots)
@@ -103,6 +118,7 @@ class Feeds:
 
     def _vote(self, voter: str, billot: str, seq: int, ballot: Ballot, now: float) -> bool:
         """Count one vote; False if it can change nothing here any more, and nobody misses it."""
+        self.tallies.hand_over((billot,))
         present = self._ledger.present(billot)
         if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):
             is_kept = self.receipts.also(voter, billot, seq, ballot)
@@ -138,97 +154,14 @@ class Feeds:
 
     # -- what they come to --------------------------------------------------------------------
 
+    def taken(self, transfer: Transfer, lsn: int, now: float) -> bool:
+        """All of a transfer was taken; whether its votes are counted by themselves."""
+        return self.tallies.open(transfer, lsn, now)
+
     def consider(self, billot: str, now: float) -> list[str]:
         """Settle or adopt what votes or claims are enough for; the billots that changed."""
-        present = self._ledger.present(billot)
-        settled = present.status is Status.SETTLED
-        for seq, vote, ballots in self.votes.above(billot, present.seq):
-            if (settled and seq == present.seq) or not self._is_enough(present, seq, vote, ballots):
-                continue
-            if (seq, vote) == (present.seq, present.vote):
-                self._settle(billot, ballots, now)
-                return [billot]
-            changed = self._adopt(billot, ballots, now)
-            if changed:
-                return changed
-        if settled:
-            self.votes.resolve(billot, present.seq)
-        elif present.status is not Status.HELD:
-            self.judge_conflict(billot)
-        return []
-
-    def _is_enough(
-        self, present: Holding, seq: int, vote: Vote, ballots: Mapping[str, Ballot]
-    ) -> bool:
-        """Whether a quorum voted so, we among them, or enough others say that it is settled."""
-        ours = (seq, vote) == (present.seq, present.vote)
-        if len(shown_together(ballots)[0]) + ours >= self._trust.quorum:
-            return True
-        return sum(ballot.claim for ballot in ballots.values()) >= self._trust.claims_needed
-
-    def _settle(
-        self, billot: str, ballots: Mapping[str, Ballot], now: float, shown: Transfer | None = None
-    ) -> None:
-        present = self._ledger.present(billot)
-        self._ledger.settle(billot)
-        self.receipts.settled(
-            billot,
-            present.seq,
-            present.vote,
-            ballots,
-            now,
-            transfer=shown or self.body(shown_together(ballots)[1]),
-            for_good=present.status is not Status.HELD,
-        )
-        self.votes.resolve(billot, present.seq)
-
-    def _adopt(self, billot: str, ballots: Mapping[str, Ballot], now: float) -> list[str]:
-        """Adopt what these voters name, if its body is here; else ask for it once more.
-
-        With it all other rows of that transfer that may be adopted: they lie in one entry.
-        """
-        named = (ballot.transfer_id or "" for ballot in ballots.values())
-        for transfer_id in dict.fromkeys((shown_together(ballots)[1], *named)):
-            transfer = self.body(transfer_id)
-            if transfer is None:
-                continue
-            rows = transfer.billots
-            standing = {row[0]: found for row in rows if (found := self._adoptable(row, transfer))}
-            if billot in standing:
-                self._take_over(transfer, standing, now)
-                return list(standing)
-        for voter, ballot in ballots.items():
-            if self.body(ballot.transfer_id or "") is None:
-                self._want_again(voter, billot, ballot, now)
-        return []
-
-    def _adoptable(self, row: Row, transfer: Transfer) -> dict[str, Ballot]:
-        """Those whose votes for a row can be shown with it, if enough and it isn't here."""
-        (billot, seq), present = row, self._ledger.present(row[0])
-        vote = Vote(transfer.sender, transfer.to)
-        at_seq = seq == present.seq and present.status is not Status.SETTLED
-        if not (seq > present.seq or at_seq) or (seq, vote) == (present.seq, present.vote):
-            return {}
-        equal = {
-            voter: ballot
-            for voter, ballot in self.votes.at(billot, seq).items()
-            if ballot.vote == vote and ballot.shown_with in (None, transfer.id)
-        }
-        return equal if self._is_enough(present, seq, vote, equal) else {}
-
-    def _take_over(
-        self, transfer: Transfer, standing: Mapping[str, dict[str, Ballot]], now: float
-    ) -> None:
-        before = {billot: self._ledger.present(billot) for billot in standing}
-        self._ledger.adopt(transfer, tuple(standing))
-        vote, seqs = Vote(transfer.sender, transfer.to), dict(transfer.billots)
-        for billot, ballots in standing.items():
-            # Who changes its vote owes what made it do so for as long as that can be asked.
-            seq, changed = seqs[billot], before[billot].seq == seqs[billot]
-            self.receipts.settled(
-                billot, seq, vote, ballots, now, transfer=transfer, for_good=changed
-            )
-            self.votes.resolve(billot, seqs[billot])
+        self.tallies.hand_over((billot,))
+        return self._settling.consider(billot, now)
 
     def by_receipt(
         self, receipt: Receipt, words: Iterable[Word], rows: Iterable[Row], now: float
@@ -237,39 +170,24 @@ class Feeds:
 
         Raises nothing for a row that stands already, or that is past.
         """
-        transfer, words = receipt.transfer, list(words)
-        vote = Vote(transfer.sender, transfer.to)
-        adopted: dict[str, dict[str, Ballot]] = {}
-        changed: list[str] = []
-        for row in rows:
-            (billot, seq), present = row, self._ledger.present(row[0])
-            if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):
-                continue
-            ballots = {
-                word.server: Ballot(vote, 0, transfer.id, row in word.claims, word.vote)
-                for word in words
-                if row in word.rows and word.server != self._trust.electorate.own
-            }
-            changed.append(billot)
-            if (seq, vote) == (present.seq, present.vote):
-                self._settle(billot, ballots, now, transfer)
-            else:
-                adopted[billot] = ballots
-        if adopted:
-            self._take_over(transfer, adopted, now)
-        return changed
+        self.tallies.hand_over([billot for billot, _ in receipt.transfer.billots])
+        return self._settling.by_receipt(receipt, words, rows, now)
 
     def judge_conflict(self, billot: str) -> bool:
-        """Contested, or disputed: nobody can reach a quorum though all undecided joined him.
+        """Contested, or disputed: see `Settling`."""
+        self.tallies.hand_over((billot,))
+        return self._settling.judge_conflict(billot)
 
-        Later votes change it again. Returns whether they did.
-        """
-        present = self._ledger.present(billot)
-        votes = [ballot.vote for ballot in self.votes.at(billot, present.seq).values()]
-        votes.append(present.vote)
-        undecided = self._trust.n - len(votes)
-        most = max(votes.count(vote) for vote in set(votes))
-        return self._ledger.contest(billot, hopeless=most + undecided < self._trust.quorum)
+    def is_counted(self, transfer: Transfer) -> bool:
+        """Whether votes for a transfer are still coming by themselves."""
+        return self.tallies.get(transfer.id) is not None
+
+    def has_voted(self, voter: str, transfer: Transfer) -> bool:
+        """Whether a server's vote on a transfer that is open here is known."""
+        tally = self.tallies.get(transfer.id)
+        return self.votes.has(voter, *transfer.billots[0]) or (
+            tally is not None and voter in tally.votes
+        )
 
     def next_moves(self, billot: str, now: float) -> list[Transfer]:
         """What trusted servers took next of a billot that is settled here.
@@ -307,8 +225,9 @@ class Feeds:
 
     def body(self, transfer_id: str) -> Transfer | None:
         """A transfer whose signature held, if it is here."""
-        known = self._bodies.get(transfer_id)
-        return known or (self._ledger.store.transfer(transfer_id) if transfer_id else None)
+        if not transfer_id:
+            return None
+        return self._bodies.get(transfer_id) or self._ledger.store.transfer(transfer_id)
 
     def arrived(self, transfer: Transfer, now: float) -> None:
         """A body whose signature held: what was said of it before counts now."""
@@ -318,7 +237,7 @@ class Feeds:
             for row, proof in rows:
                 self._count(voter, row, transfer, proof, now)
                 self.votes.release(voter, row.lsn)
-        if named:
+        if named and self.tallies.get(transfer.id) is None:
             self.to_count += [billot for billot, _ in transfer.billots]
 
     def give_up(self, named: Named) -> None:
@@ -343,8 +262,13 @@ class Feeds:
         if rows:
             self.votes.unread(voter, min(row.lsn for row, _ in rows))
 
+    def cursor(self, voter: str) -> int:
+        """The lsn up to which nothing of this voter is open."""
+        return min(self.votes.cursor(voter), self.tallies.cursor(voter))
+
     def forget(self, voter: str) -> None:
         """This voter counts no more: its key was replaced."""
+        self.tallies.forget(voter)
         self.wanted.gone(voter)
         self.votes.forget(voter)
         self.newest.pop(voter, None)

@@ -206,15 +206,16 @@ class Links:
         if check is None:
             raise InputError("a feed batch with another root")
         rows = batch.parsed()
-        for row in rows:
-            if isinstance(row, AdoptedRow):
-                self._node.network.check(row.billot)
+        adopted = [row for row in rows if type(row) is AdoptedRow]
+        for row in adopted:
+            self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
         link.backlog += 1
         if link.is_current:
             link.received_lsn = max(link.received_lsn, rows[-1].lsn)
         stream = link.streams_begun
-        self._node.rounds.add(FeedWork(batch.server, link, stream, batch, rows, check, bodies))
+        work = FeedWork(batch.server, link, stream, batch, rows, adopted, check, bodies)
+        self._node.rounds.add(work)
 
     def dealt_with(self, conn: int) -> None:
         """A feed batch or a pair of this link was judged."""
@@ -326,19 +327,19 @@ class Links:
         for link in self._links.values():
             if link.up and link.key not in followers and len(link.calls) < _CALLS_MAX:
                 self.call(link, "transfer", SendTransfer.of(transfer))
-        if self._node.trust.n > 1:
-            self.reminders.add(transfer, now)
+        self.reminders.add(transfer, now)
 
     def remind(self, now: float) -> None:
         """Send what is overdue to those who have not voted on it."""
         for transfer in self.reminders.due(now):
             if self._node.rounds.feeds.is_open(transfer):
-                self._remind(transfer)
+                if not self._node.rounds.feeds.is_counted(transfer):
+                    self._remind(transfer)
                 self.reminders.add(transfer, now)
 
     def _remind(self, transfer: Transfer) -> None:
-        votes, (billot, seq) = self._node.rounds.feeds.votes, transfer.billots[0]
+        feeds = self._node.rounds.feeds
         for link in self._links.values():
-            voted = link.key is not None and votes.has(link.key, billot, seq)
+            voted = link.key is not None and feeds.has_voted(link.key, transfer)
             if link.up and not voted and len(link.calls) < _CALLS_MAX:
                 self.call(link, "transfer", SendTransfer.of(transfer))

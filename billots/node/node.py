@@ -175,6 +175,11 @@ class Node:
         """Whether a round is to be begun."""
         return self.memory.phase is not Phase.WAKING and self.rounds.has_work
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether trusted servers alone have sent something: more of it may come together."""
+        return self.has_work and self.rounds.can_wait
+
     def checks(self) -> list[Check]:
         """Begin a round: the signatures that it turns on, as `crypto.verify` takes them."""
         return self.rounds.checks()
@@ -204,10 +209,10 @@ class Node:
         conflicts, rounds.taking.conflicts = rounds.taking.conflicts, []
         for pair, source in conflicts:
             subscriptions.spread(notification("conflict", pair), source)
-        fed, rounds.fed = rounds.fed, []
+        fed, rounds.incoming.fed = rounds.incoming.fed, []
         for link in fed:
             self.links.dealt_with(link)
-        wasted, rounds.wasted = rounds.wasted, []
+        wasted, rounds.incoming.wasted = rounds.incoming.wasted, []
         for conn, payer, what, cost in wasted:
             if payer:
                 self.charge(payer, cost, now)
@@ -220,13 +225,14 @@ class Node:
         decided, rounds.decided = rounds.decided, []
         for work, decision in decided:
             self._say(work, decision, now)
-        paired, rounds.paired = rounds.paired, []
+        incoming = rounds.incoming
+        paired, incoming.paired = incoming.paired, []
         for pair_work, kept in paired:
             if pair_work.reply is not None:
                 self._requests.result(pair_work.reply, Kept(kept))
             else:
                 self.links.dealt_with(pair_work.source)
-        receipted, rounds.receipted = rounds.receipted, []
+        receipted, incoming.receipted = incoming.receipted, []
         for receipts_work in receipted:
             self._say_receipts(receipts_work)
         known, rounds.consulting.known = rounds.consulting.known, []
@@ -271,7 +277,14 @@ class Node:
         self._requests.result(work.reply, self.answers.statement(billots, work.nonce))
 
     def pump(self, now: float) -> None:
-        """Go on with long batches, and with those who lag behind our feed and can take more."""
+        """Ask for what is overdue; go on with long batches, and with those who lag behind our feed.
+
+        After a round, which may have brought what was overdue.
+        """
+        if self.rounds.may_ask:
+            self.links.fetch(now)
+            self.links.consult(now)
+            self.links.remind(now)
         for connection in list(self._batching.values())[:_BATCHES_STEP]:
             del self._batching[connection.id]
             self._requests.go_on(connection, now)
@@ -297,6 +310,7 @@ class Node:
             self.links.reminders.next_at,
             self.rounds.consults.next_at,
             self.rounds.receipts.next_at,
+            self.rounds.feeds.tallies.next_at,
             self.questions.next_at,
             self.memory.next_at,
             self.links.progress.next_at,
@@ -316,10 +330,7 @@ class Node:
             self.questions.all_known()
         self.questions.expire(now)
         self.rounds.expire(now)
-        self.links.fetch(now)
-        self.links.consult(now)
         self.links.progress.tell(now)
-        self.links.remind(now)
         self.subscriptions.feed(now)
 
     def stopping(self) -> Batch | None:

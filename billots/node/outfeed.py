@@ -13,19 +13,21 @@ from billots.store.interface import Entry, NewEntry
 from billots.transfer import Transfer
 
 _ENVELOPE_BYTES = 1024
+_BUSY_TIMES = 5
 
 
 class Line(Struct, frozen=True):
     """One row to come, with the transfer's body if it travels along, and where it came from."""
 
-    row: FeedRow
+    lsn: int
+    text: str
     body: bytes | None = None
     source: int | None = None
 
     @property
     def frame_bytes(self) -> int:
         """What it takes of a frame, at most."""
-        return len(self.row.text) + 4 + (len(self.body) + 1 if self.body is not None else 0)
+        return len(self.text) + 4 + (len(self.body) + 1 if self.body is not None else 0)
 
 
 class Signed(Struct, frozen=True):
@@ -81,7 +83,7 @@ class OutFeed:
         """An entry is on disk; its row goes with the next batch."""
         body = encode(entry.transfer) if entry.here else None
         for row in rows_of(entry):
-            self._lines.append(Line(row, body, source))
+            self._lines.append(Line(row.lsn, row.text, body, source))
 
     def skip(self, entry: NewEntry) -> None:
         """An entry is on disk that nobody follows live: whoever comes has it from a page."""
@@ -95,9 +97,18 @@ class OutFeed:
         """When the next batch is to be signed."""
         return self._last_at + self._feed_every_s if self._lines else None
 
-    def due(self, now: float, *, at_once: bool = False) -> list[Signed]:
-        """The batches to send now, in order; `at_once` all that there is."""
-        if not self._lines or (now < self._last_at + self._feed_every_s and not at_once):
+    def due(self, now: float, *, at_once: bool = False, busy: bool = False) -> list[Signed]:
+        """The batches to send now, in order; `at_once` all that there is.
+
+        Each costs all who follow a signature check. So when the server is `busy` they are to be
+        full, or to come a few times less often.
+        """
+        if not self._lines:
+            return []
+        wait_s = self._feed_every_s
+        if busy and len(self._lines) < ROWS_MAX:
+            wait_s *= _BUSY_TIMES
+        if now < self._last_at + wait_s and not at_once:
             return []
         lines, self._lines = self._lines, []
         self._last_at = now
@@ -111,7 +122,7 @@ class OutFeed:
     def page(self, after: int, entries: Iterable[Entry]) -> Signed | None:
         """A batch of older rows for one who lags, up to where the live ones are."""
         lines = [
-            Line(row, encode(entry.transfer) if entry.here else None)
+            Line(row.lsn, row.text, encode(entry.transfer) if entry.here else None)
             for entry in entries
             for row in rows_of_kept(entry)
             if after < row.lsn <= self.position
@@ -120,9 +131,9 @@ class OutFeed:
         return None if part is None else self._sign(after, part)
 
     def _sign(self, after: int, lines: Sequence[Line]) -> Signed:
-        rows = [line.row for line in lines]
-        batch = FeedBatch.sign(self._network_id, self._key, rows)
-        return Signed(after, rows[-1].lsn, batch, tuple(lines))
+        texts = [line.text for line in lines]
+        batch = FeedBatch.sign_texts(self._network_id, self._key, texts)
+        return Signed(after, lines[-1].lsn, batch, tuple(lines))
 
 
 def rows_of(entry: NewEntry) -> list[FeedRow]:

@@ -37,6 +37,9 @@ class Pending(Generic[Item]):
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, billot: str) -> bool:
+        return billot in self._by_billot
+
     def add(
         self,
         item: Item,

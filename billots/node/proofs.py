@@ -32,9 +32,13 @@ class ReadBatch(Struct, dict=True):
         """Its hashes: made once, for many of its rows are shown or none."""
         return Tree([row.encode() for row in self.batch.rows])
 
+    def is_long(self, kept: int) -> bool:
+        """Whether that is much for as many rows of it as are kept."""
+        return sum(map(len, self.batch.rows)) > _SHARE_BYTES * (1 + kept)
+
     def keep(self, lsns: Collection[int]) -> None:
         """Only rows with these lsns are kept: the rest, if it is much, is let go."""
-        if lsns and sum(map(len, self.batch.rows)) > _SHARE_BYTES * (1 + len(lsns)):
+        if lsns and self.is_long(len(lsns)):
             self.few = {lsn: self.vote(lsn) for lsn in lsns}
             self.batch = FeedBatch(self.batch.server, (), self.batch.root, self.batch.signature)
             self.__dict__.pop("tree", None)

@@ -59,6 +59,8 @@ class Receipts:
         self._after_s = after_s
         self._kept: dict[str, Kept] = {}
         self._queue: deque[tuple[float, str, int]] = deque()
+        self.elsewhere: Callable[[str], Kept | None] = lambda _: None
+        """What `Tallies` has of a billot's votes."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -81,7 +83,7 @@ class Receipts:
         On disk those stay until the mark is there that makes them needless.
         """
         self._kept.pop(billot, None)
-        if self._is_complete(ballots) and not for_good:
+        if self.is_complete(ballots) and not for_good:
             self._let_go(billot)
             return
         self._kept[billot] = Kept(seq, vote, dict(ballots), transfer, for_good)
@@ -95,7 +97,7 @@ class Receipts:
         if (kept.seq, kept.vote) != (seq, ballot.vote):
             return False
         kept.ballots.setdefault(voter, ballot)
-        complete = self._is_complete(kept.ballots) and not kept.for_good
+        complete = self.is_complete(kept.ballots) and not kept.for_good
         if complete and self._is_at(billot, seq):
             del self._kept[billot]
             self._let_go(billot)
@@ -107,6 +109,17 @@ class Receipts:
         if self._ledger.receipt(billot) is not None:
             self._ledger.put_receipt(billot, b"")
 
+    def replaced(self, billot: str) -> None:
+        """A later seq is settled: those for earlier ones are let go, in memory."""
+        self._kept.pop(billot, None)
+
+    def let_go_all(self, billots: Iterable[str], lsn: int) -> None:
+        """Nobody needs the votes for what we hold, all of it one entry."""
+        self._ledger.mark_entry(lsn)
+        for billot in billots:
+            if self._ledger.receipt(billot) is not None:
+                self._ledger.put_receipt(billot, b"")
+
     def _also_on_disk(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
         stored = self._stored(billot)
         if stored is None or (billot, seq) not in stored.transfer.billots:
@@ -117,7 +130,7 @@ class Receipts:
         voters = set(map(server_of, stored.votes))
         if voter in voters or vote is None:
             return True
-        complete = self._is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
+        complete = self.is_complete(voters | {voter}) and self._ledger.evidence(billot) is None
         if complete and self._is_at(billot, seq):
             self._let_go(billot)
         elif ballot.shown_with in (None, stored.transfer.id):  # else it would take our own's place
@@ -154,7 +167,8 @@ class Receipts:
             if len(transfer.billots) <= _ROWS_MAX:
                 self._store(billot, transfer, self._votes(kept, transfer))
 
-    def _is_complete(self, voters: Iterable[str]) -> bool:
+    def is_complete(self, voters: Iterable[str]) -> bool:
+        """Whether all those that we trust have voted."""
         trust = self._trust
         return len(trust.keys) == trust.n - 1 and trust.keys.issubset(voters)
 
@@ -190,7 +204,7 @@ class Receipts:
 
     def receipt(self, billot: str) -> Receipt | None:
         """What is kept for a billot, to be shown: a quorum's votes, or the claims there are."""
-        kept = self._kept.get(billot)
+        kept = self._kept.get(billot) or self.elsewhere(billot)
         if kept is not None:
             transfer = kept.transfer or self._ledger.taken((billot,))[0]
             if transfer is None or (billot, kept.seq) not in transfer.billots:

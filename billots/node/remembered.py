@@ -46,7 +46,7 @@ class Remembered:
         for name in names:
             self._ledger.put_meta(name, self._known[name])
         for key, batch in self._feeds.newest.items():
-            cursor = self._feeds.votes.cursor(key)
+            cursor = self._feeds.cursor(key)
             if key not in self._noted:
                 self._noted[key] = int(self._ledger.store.meta(f"cursor/{key}") or b"0")
             if cursor > self._noted[key]:

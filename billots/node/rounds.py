@@ -7,8 +7,8 @@ disk (`Node.committed`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Sequence
 
 from billots.holding import Holding
 from billots.jsonrpc import Refusal
@@ -18,6 +18,7 @@ from billots.node.checking import Checking
 from billots.node.consulting import Consulting
 from billots.node.consults import Consults
 from billots.node.feeds import Feeds
+from billots.node.incoming import Incoming
 from billots.node.memory import Memory
 from billots.node.pending import Pending
 from billots.node.receipts import Receipts, Sign
@@ -43,15 +44,14 @@ from billots.node.work import (
     PairWork,
     ReceiptsWork,
     Relayed,
-    Shown,
     Submission,
     Work,
 )
 from billots.receipt import Check
 from billots.table import Outcome
-from billots.transfer import Transfer
 
 _NEVER = float("inf")
+_ROUNDS_BEHIND_MAX = 16
 _ROWS_MAX = 2048
 """Rows that a round judges, give or take one item: some tens of milliseconds."""
 
@@ -72,31 +72,59 @@ class Rounds:
         self.showing = Showing(ledger, trust, self.feeds)
         self._checking = Checking(self.taking, self.showing)
         self.consulting = Consulting(self.taking, self.consults, limits)
+        self.incoming = Incoming(self.taking, self.showing, self.consulting, self._wake)
         self.pending: Pending[Submission] = Pending(limits.pending_max)
         self.seen = self.taking.seen
         self._limits = limits
-        self._queue: list[Work] = []
+        self._queue: list[Work] = []  # what trusted servers sent
+        self._asked: deque[Work] = deque()  # what others ask for
         self._group: list[Work] = []
         self._recount = self._look = False
-        # What a round came to, for the node to say once it is on disk:
+        self._rounds_behind = 0
         self.decided: list[tuple[Submission, Decision]] = []
-        self.paired: list[tuple[PairWork, bool]] = []
-        self.receipted: list[ReceiptsWork] = []
-        self.wasted: list[tuple[int, str, str, float]] = []
-        """Connection, the address that pays (or none), what it sent, and what that cost."""
-        self.fed: list[int] = []
+        """What wallets are to be told, once it is on disk; see `incoming` for the others."""
         if ledger.alone:
             ledger.settle_all()  # it may have had company before
 
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        said = self._queue or self.decided or self.feeds.to_count or self.consults.has_finished
-        return bool(said or self._recount or self._look)
+        here = self._queue or (self._asked and self._room)
+        said = self.decided or self.feeds.to_count or self.consults.has_finished
+        return bool(here or said or self._recount or self._look)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether to ask for what is overdue.
+
+        It is likely to be among what trusted servers have sent and what isn't judged yet. But a
+        flood of that puts nothing off for ever.
+        """
+        return not self._queue or self._rounds_behind >= _ROUNDS_BEHIND_MAX
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether all there is to do would be done more cheaply with what comes next."""
+        hurries = self._look or self._recount or (self._asked and self._room)
+        return bool(self._queue and not hurries)
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
-        self._queue.append(work)
+        theirs = isinstance(work, FeedWork | BodiesWork | ConsultWork) or (
+            isinstance(work, PairWork) and work.reply is None
+        )
+        (self._queue if theirs else self._asked).append(work)
+
+    @property
+    def _room(self) -> int:
+        """How many new transfers may be taken up, for what was taken is to be settled first.
+
+        Taking costs less than settling: else a server that has too much to do falls ever further
+        behind, and so do those who wait for its votes.
+        """
+        if self.ledger.alone:
+            return self._limits.in_flight_max * self._limits.connections_max
+        return max(0, self._limits.unsettled_max - self.feeds.tallies.open_count)
 
     def recount(self) -> None:
         """The list's n changed, or a key: a quorum may stand now that didn't before."""
@@ -117,11 +145,11 @@ class Rounds:
         group = self._next_group()
         checks, self._group = self._checking.checks(group)
         self.decided += self._checking.refused()
-        self.paired += [(work, False) for work in self._checking.old()]
+        self.incoming.paired += [(work, False) for work in self._checking.old()]
         return checks
 
     def _next_group(self) -> list[Work]:
-        """As much of the queue as one round takes; the rest has the next one."""
+        """As much of the queues as one round takes; the rest has the next one."""
         rows = 0
         group: list[Work] = []
         for work in self._queue:
@@ -130,6 +158,12 @@ class Rounds:
             if rows >= _ROWS_MAX:
                 break
         del self._queue[: len(group)]
+        rows, asked = 0, self._asked
+        for _ in range(min(len(asked), self._room)):
+            group.append(asked.popleft())
+            rows += group[-1].row_count
+            if rows >= _ROWS_MAX:
+                break
         return group
 
     # -- judging ------------------------------------------------------------------------------
@@ -142,19 +176,17 @@ class Rounds:
         self._look = False
         group, self._group = self._group, []
         for work in group:
+            if self.incoming.unread and not isinstance(work, FeedWork):
+                self.incoming.read(now)
             if isinstance(work, Submission):
                 self._submitted(work, now, held=work.checked or next(held))
-            elif isinstance(work, FeedWork):
-                self._feed(work, held, now)
-            elif isinstance(work, BodiesWork):
-                self._arrived(work.bodies, held, work.source, now)
-            elif isinstance(work, ConsultWork):
-                self._consulted(work, held, now)
-            elif isinstance(work, ReceiptsWork):
-                self._receipts(work, held, now)
             else:
-                self._pair(work, next(held) & next(held), now)
+                self.incoming.judge(work, held, now)
             self._wake(now)
+        self.incoming.read(now)
+        self._rounds_behind = self._rounds_behind + 1 if self._queue else 0
+        if self.may_ask:
+            self.feeds.tallies.expire(now)
         self._wake(now)
         self.receipts.write(now)
 
@@ -165,6 +197,7 @@ class Rounds:
         if self.ledger.alone:
             self.ledger.settle_all()
         else:
+            self.feeds.tallies.hand_over_all()
             self.feeds.to_count += self.feeds.votes.billots
 
     def _submitted(self, work: Submission, now: float, *, held: bool) -> None:
@@ -172,7 +205,7 @@ class Rounds:
         if held:
             self._submission(work, now)
             return
-        self.wasted.append((work.reply.conn, work.reply.payer, "a bad signature", 1.0))
+        self.incoming.wasted.append((work.reply.conn, work.reply.payer, "a bad signature", 1.0))
         self.decided.append((work, Refusal("bad_signature", "the signature does not hold")))
 
     def _submission(self, work: Submission, now: float) -> None:
@@ -214,8 +247,16 @@ class Rounds:
         to_count, changed = self.feeds.to_count, self.taking.changed
         if self.ledger.alone and not len(self.pending):
             changed.clear()  # nobody waits
+        tallies = self.feeds.tallies
         while True:
-            if to_count:
+            if tallies.changed:
+                changed += tallies.changed
+                tallies.changed.clear()
+            elif tallies.handed:
+                to_count += tallies.handed
+                self.taking.fresh += tallies.handed
+                tallies.handed.clear()
+            elif to_count:
                 found = self.feeds.consider(to_count.pop(), now)
                 to_count += found
                 changed += found
@@ -230,6 +271,8 @@ class Rounds:
 
     def _has_changed(self, billot: str, now: float, *, consulted: bool = False) -> None:
         """Judge again what waited for this billot, and what others took of it next."""
+        if not (consulted or billot in self.pending or self.consulting.is_concerned(billot)):
+            return
         for item in self.pending.wake(billot):
             if consulted:
                 item.consulted.add(billot)
@@ -242,8 +285,8 @@ class Rounds:
     def expire(self, now: float) -> None:
         """Refuse what has waited long enough, and end consults; a round may be due then."""
         self.consults.expire(now)
-        write_at = self.receipts.next_at
-        self._look |= write_at is not None and write_at <= now
+        for at in (self.receipts.next_at, self.feeds.tallies.next_at):
+            self._look |= at is not None and at <= now
         for item in self.pending.expired(now):
             outcomes = self.taking.outcomes(item.transfer)
             if WAITING & set(outcomes) and not (HARD | {Outcome.CONFLICT}) & set(outcomes):
@@ -255,96 +298,13 @@ class Rounds:
     def abandon(self) -> list[Reply]:
         """Nothing can be decided any more: who waits for an answer."""
         works: list[Work] = [work for work, _ in self.decided]
-        works += [work for work, _ in self.paired]
-        works += [*self.receipted, *self._queue, *self._group]
+        incoming = self.incoming
+        works += [work for work, _ in incoming.paired]
+        works += [*incoming.receipted, *self._queue, *self._asked, *self._group]
         works += self.pending.expired(_NEVER)
-        self.decided, self.paired, self.receipted = [], [], []
+        self.decided, incoming.paired, incoming.receipted = [], [], []
         self._queue, self._group = [], []
+        self._asked.clear()
         waiting = (Submission, PairWork, ReceiptsWork)
         replies = [work.reply for work in works if isinstance(work, waiting)]
         return [reply for reply in replies if reply is not None]
-
-    # -- what comes from others ---------------------------------------------------------------
-
-    def _pair(self, work: PairWork, held: int, now: float) -> None:
-        """Somebody shows two transfers: each is judged as if relayed, in turn."""
-        stranger = work.reply is not None
-        before = len(self.taking.conflicts)
-        if held:
-            for transfer in (work.first, work.second):
-                if transfer.id in self.seen:
-                    continue
-                relayed = Relayed(transfer, work.source, here=stranger, named=not stranger)
-                self.taking.relay(relayed, now)
-                self._wake(now)
-        else:
-            payer = work.reply.payer if work.reply is not None else ""
-            self.wasted.append((work.source, payer, "a bad signature", 1.0))
-        self.paired.append((work, len(self.taking.conflicts) > before))
-
-    def _feed(self, work: FeedWork, held: Iterator[bool], now: float) -> None:
-        """A batch of a trusted server; the rows of one that isn't current will come again."""
-        source = work.link.id
-        self.fed.append(source)
-        if not next(held):
-            list(islice(held, len(work.bodies)))
-            self.wasted.append((source, "", "a feed batch with a bad signature", 1.0))
-            return
-        self._arrived(work.bodies, held, source, now)
-        if work.voter in self.trust.keys and work.is_current:
-            self.feeds.read(work.voter, work.batch, work.rows, now)
-        elif work.voter in self.trust.keys:
-            self.feeds.keep_newest(work.voter, work.batch, work.rows)
-
-    def _arrived(
-        self, bodies: Sequence[Transfer], held: Iterator[bool], source: int, now: float
-    ) -> None:
-        for transfer in bodies:
-            if next(held):
-                self.taking.relay(Relayed(transfer, source), now)
-                self._wake(now)
-            else:
-                self.wasted.append((source, "", "a transfer with a bad signature", 1.0))
-
-    def _consulted(self, work: ConsultWork, held: Iterator[bool], now: float) -> None:
-        """A trusted server's answer: its votes, with bodies and receipts."""
-        good = next(held)
-        self._arrived(work.bodies, held, work.link.id, now)
-        for shown in work.shown:
-            self._show(shown, held, now, votes=True)
-        if not good:
-            self.wasted.append((work.link.id, "", "a statement with a bad signature", 1.0))
-        counts = good and work.key in self.trust.keys
-        if counts:
-            self.feeds.stated(work.key, work.statement, now)
-        for billot, row in zip(work.asked, work.statement.billots, strict=True):
-            self.consults.answered(work.key, billot, row.holding if counts else None)
-
-    def _receipts(self, work: ReceiptsWork, held: Iterator[bool], now: float) -> None:
-        """Receipts that somebody shows; bad ones cost who shows them what they cost us."""
-        cost = 0.0 if work.bad is None else 1.0
-        for shown in work.shown:
-            if not self._show(shown, held, now):
-                cost += 1 + len(shown.words)
-                work.bad = shown.index if work.bad is None else min(work.bad, shown.index)
-        if cost:
-            self.wasted.append((work.source, work.payer, "a bad receipt", cost))
-        if work.reply is not None:
-            self.receipted.append(work)
-
-    def _show(self, shown: Shown, held: Iterator[bool], now: float, *, votes: bool = False) -> bool:
-        """A receipt, and which of its signatures held; whether it settles anything at all.
-
-        `votes`: what it doesn't settle alone, its votes may settle with others.
-        """
-        results = list(islice(held, 1 + len(shown.words)))
-        words, rows = self.showing.settled(shown, results)
-        for billot in self.showing.contradicted(shown, rows):
-            self.consulting.contradicted(billot, shown.receipt)
-        found = self.feeds.by_receipt(shown.receipt, words, rows, now)
-        if votes and words:
-            self.feeds.arrived(shown.receipt.transfer, now)
-            self.feeds.shown(shown.receipt.transfer, words, now)
-        self.taking.changed += found
-        self.feeds.to_count += found
-        return bool(rows)

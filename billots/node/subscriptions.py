@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ class Subscriptions:
             frame_bytes_max=limits.frame_bytes_max,
         )
         self._subscribers: dict[int, Connection] = {}
+        self._behind: dict[int, Connection] = {}
         self._watchers: dict[str, set[int]] = {}
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class Subscriptions:
         if cursor > outfeed.position:
             cursor = 0
         connection.subscriber = Subscriber(cursor, params.me)
-        self._subscribers[connection.id] = connection
+        self._subscribers[connection.id] = self._behind[connection.id] = connection
 
     def watch(self, connection: Connection, owner: str) -> None:
         """Tell of transfers to an owner: of one at a time on each connection."""
@@ -56,6 +57,7 @@ class Subscriptions:
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         self._subscribers.pop(connection.id, None)
+        self._behind.pop(connection.id, None)
         self._unwatch(connection)
 
     def _unwatch(self, connection: Connection) -> None:
@@ -82,7 +84,7 @@ class Subscriptions:
             message = notification("transferred", Transferred(entry.lsn, transfer))
             for conn in watchers:
                 self._node.send(conn, message)
-        if entry.here:
+        if entry.here and self._node.trust.n > 1:
             followers = {c.subscriber.me for c in self._subscribers.values() if c.subscriber}
             self._node.links.submit(transfer, followers, now)
 
@@ -100,12 +102,14 @@ class Subscriptions:
 
         Returns how many signatures that cost, here and at the subscribers.
         """
-        due = self.outfeed.due(now, at_once=at_once)
+        due = self.outfeed.due(now, at_once=at_once, busy=self._node.has_work)
         if not due:
             return 0
         frames = [(signed, signed.frame(), signed.sources) for signed in due]
         for connection in self._subscribers.values():
-            if not connection.blocked:
+            if connection.blocked:
+                self._behind[connection.id] = connection
+            else:
                 self._send(connection, frames)
         return len(due) * (1 + len(self._subscribers))
 
@@ -115,6 +119,7 @@ class Subscriptions:
         subscriber = connection.subscriber
         assert subscriber is not None, "it is one of the subscribers"
         if subscriber.cursor < due[0][0].after:
+            self._behind[connection.id] = connection
             self.pump(connection)
             return
         conn = connection.id
@@ -133,37 +138,33 @@ class Subscriptions:
         if self._node.writing:
             return
         subscriber, position = connection.subscriber, self.outfeed.position
-        if subscriber is None or connection.blocked or subscriber.cursor >= position:
+        if subscriber is None or connection.blocked:
             return
-        entries = self._node.ledger.store.entries(subscriber.cursor, _PAGE_ROWS)
-        signed = self.outfeed.page(subscriber.cursor, entries)
-        if signed is None:
-            subscriber.cursor = position
-        else:
-            self._node.send(connection.id, signed.frame())
-            subscriber.cursor = signed.last
+        if subscriber.cursor < position:
+            entries = self._node.ledger.store.entries(subscriber.cursor, _PAGE_ROWS)
+            signed = self.outfeed.page(subscriber.cursor, entries)
+            if signed is None:
+                subscriber.cursor = position
+            else:
+                self._node.send(connection.id, signed.frame())
+                subscriber.cursor = signed.last
+        if subscriber.cursor >= position:
+            self._behind.pop(connection.id, None)
 
     def pump_some(self) -> None:
         """Go on with a few of those who lag and can take more; the others come next."""
-        position = self.outfeed.position
-        lagging = (
-            c
-            for c in self._subscribers.values()
-            if c.subscriber is not None and not c.blocked and c.subscriber.cursor < position
-        )
-        for connection in list(islice(lagging, _PAGES_STEP)):
+        for connection in list(islice(self._ready(), _PAGES_STEP)):
             self.pump(connection)
-            del self._subscribers[connection.id]
-            self._subscribers[connection.id] = connection
+            if self._behind.pop(connection.id, None) is not None:
+                self._behind[connection.id] = connection
+
+    def _ready(self) -> Iterator[Connection]:
+        return (connection for connection in self._behind.values() if not connection.blocked)
 
     @property
     def lagging(self) -> bool:
         """Whether `pump_some` has something to do."""
-        position = self.outfeed.position
-        return any(
-            c.subscriber is not None and not c.blocked and c.subscriber.cursor < position
-            for c in self._subscribers.values()
-        )
+        return bool(self._behind) and any(True for _ in self._ready())
 
 
 def _last_row(store: Store) -> int:

@@ -91,11 +91,13 @@ class Taking:
         rows = transfer.billots if whole else rows_among(transfer, outcomes, TAKEN)
         billots = [billot for billot, _ in rows]
         if billots:
+            self.feeds.tallies.hand_over(billots)
             self.feeds.receipts.leaving(billots, now)
             entry = self.ledger.take(transfer, billots, here=here)
             self.sources[entry.lsn] = source
             self.changed += billots
-            if self.trust.n > 1:
+            counted = whole and self.memory.is_free and not self.regained
+            if self.trust.n > 1 and not (counted and self.feeds.taken(transfer, entry.lsn, now)):
                 self.feeds.to_count += billots
                 self.fresh += billots
         if whole or all(outcome in DEALT_WITH for outcome in outcomes):
@@ -113,6 +115,7 @@ class Taking:
                 told.add(first.id)
                 self.conflicts.append((Pair(first, second), source))
             if self.ledger.status(billot) is Status.HELD:
+                self.feeds.tallies.hand_over((billot,))
                 self.ledger.contest(billot)
                 self.feeds.to_count.append(billot)
                 self.fresh.append(billot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from heapq import heappop, heappush
 
 from msgspec import UNSET, Struct
@@ -71,6 +71,10 @@ class Votes:
 
     def __contains__(self, billot: str) -> bool:
         return billot in self._ballots
+
+    def is_silent_on(self, billots: Collection[str]) -> bool:
+        """Whether there is no vote on any of these that may still change something."""
+        return self._ballots.keys().isdisjoint(billots)
 
     def add(self, voter: str, billot: str, seq: int, ballot: Ballot) -> bool:
         """Count a vote; False if it is no news, or one too many of this voter."""

@@ -16,6 +16,7 @@ It delays nobody: the others who named it are asked meanwhile.
 """
 
 _IDLE_MAX = 256
+_WAIT_S_MAX = 2.0
 
 NamedRow = tuple[TransferRow, ReadBatch | None]
 Named = dict[str, list[NamedRow]]
@@ -157,6 +158,8 @@ class Wanted:
                 want.awaited.add(voter)
                 want.asked_at = now
             del self._wants[transfer_id]
-            want.ask_at = now + self._fetch_after_s
+            # Who says nothing may have too much to do: the others are asked ever later.
+            times = 2 ** max(0, len(want.awaited) - 1)
+            want.ask_at = now + min(_WAIT_S_MAX, times * self._fetch_after_s)
             self._wants[transfer_id] = want  # now it is the last
         return asks, given_up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from billots.feed import FeedBatch, FeedRow
+from billots.feed import AdoptedRow, FeedBatch, FeedRow
 from billots.node.peers import Link
 from billots.node.reply import Reply
 from billots.receipt import Check, Receipt, Word
@@ -47,13 +47,17 @@ class Relayed(Struct):
 
 
 class FeedWork(Struct):
-    """A feed batch of a trusted server, rows parsed, root checked; the stream that it is of."""
+    """A feed batch of a trusted server, rows parsed, root checked; the stream that it is of.
+
+    `adopted` are those of the rows that say so.
+    """
 
     voter: str
     link: Link
     stream: int
     batch: FeedBatch
     rows: list[FeedRow]
+    adopted: list[AdoptedRow]
     check: Check
     bodies: list[Transfer]
 

@@ -74,12 +74,17 @@ class _Plan:
         tail = short_id if len(rows) == 1 else b""
         owner = owner_prefix(transfer.to)
         remaining = iter(transfer.billots)
+        heads: dict[int, bytes] = {}
         for row in rows:
-            if (row.billot, row.seq) not in remaining:  # takes what it passes: order is held too
-                raise StoreFailed(f"not written: {row.billot} {row.seq} is no row of its transfer")
+            seq = row.seq
+            if (row.billot, seq) not in remaining:  # takes what it passes: order is held too
+                raise StoreFailed(f"not written: {row.billot} {seq} is no row of its transfer")
             key = billot_key(row.billot)
             self._leave(row, key)
-            changes[b"b" + key] = head(row.seq, lsn) + tail
+            value = heads.get(seq)
+            if value is None:
+                value = heads[seq] = head(seq, lsn) + tail
+            changes[b"b" + key] = value
             changes[owner + key] = b""
         changes[entry_key(lsn)] = pack_entry(transfer, adopted=new.adopted, here=new.here)
         changes[_transfer_key(short_id, lsn)] = b""

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from billots.errors import StoreDamaged
 from billots.holding import Status
@@ -39,9 +40,12 @@ _ADOPTED, _HERE = 1, 2
 _STATUSES = {Status.HELD: 1, Status.CONTESTED: 2, Status.DISPUTED: 3}
 _STATUS_OF = {number: status for status, number in _STATUSES.items()}
 _ONE_BYTE = tuple(bytes((number,)) for number in range(128))
+_KEYS_MAX = 4096
+"""Keys kept, some 0.2 KB each: what moves is asked for several times on its way."""
 _KEY_AT, _SIGNATURE_AT, _TO_AT, _ROWS_AT = 0, 32, 96, 160
 
 
+@lru_cache(_KEYS_MAX)
 def billot_key(billot: str) -> bytes:
     """A billot id, which must be canonical, as bytes that sort by (prefix, number)."""
     prefix, _, digits = billot.partition("-")

@@ -19,7 +19,9 @@ from billots.node.memory import Memory
 from billots.node.node import Node
 from billots.node.outfeed import OutFeed
 from billots.node.receipts import Receipts
+from billots.node.settling import Settling
 from billots.node.taking import Taking
+from billots.node.tallies import Tallies
 from billots.node.trust import Trust
 from billots.node.wanted import Wanted
 from billots.store.keyvalue import KeyValueStore
@@ -51,7 +53,8 @@ MUTANTS = {
     ],
     "one claim is enough": [Edit(Trust, "_count", "max(2, self.liars_max + 1)", "1")],
     "our own vote counts twice": [
-        Edit(Feeds, "_is_enough", "(ballots)[0]) + ours", "(ballots)[0]) + 2 * ours")
+        Edit(Settling, "_is_enough", "(ballots)[0]) + ours", "(ballots)[0]) + 2 * ours"),
+        Edit(Tallies, "read", "len(votes) + 1 >= quorum", "len(votes) + 2 >= quorum"),
     ],
     "seq+1 counts for seq": [
         Edit(
@@ -96,7 +99,7 @@ MUTANTS = {
     ],
     "let seq fall": [
         Edit(
-            Feeds,
+            Settling,
             "by_receipt",
             "if seq < present.seq or (seq == present.seq and present.status is Status.SETTLED):",
             "if seq == present.seq and present.status is Status.SETTLED:",
@@ -146,9 +149,11 @@ MUTANTS = {
         Edit(
             Receipts,
             "settled",
-            "if self._is_complete(ballots) and not for_good:",
+            "if self.is_complete(ballots) and not for_good:",
             "if True:",
-        )
+        ),
+        Edit(Tallies, "read", "elif len(votes) >= all_others:", "elif True:"),
+        Edit(Tallies, "_look", "if self._receipts.is_complete(tally.votes):", "if True:"),
     ],
     "ignore evidence": [
         Edit(Taking, "conflict", "self.ledger.keep_evidence(billot, first, second)", "False")

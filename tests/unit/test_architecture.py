@@ -33,12 +33,13 @@ ORDER = {
     "for scripts": "billot billots",
     "ledger": "table ledger",
     "node": (
-        "node.costs node.reply node.peers node.trust node.memory node.proofs node.votes "
-        "node.bodies node.wanted node.pending node.questions node.receipts node.work "
+        "node.costs node.patience node.reply node.peers node.trust node.memory node.proofs "
+        "node.votes node.bodies node.wanted node.pending node.questions node.receipts "
+        "node.tallies node.settling node.work "
         "node.verdicts node.feeds node.remembered node.reminders node.progress node.consults "
         "node.showing node.taking "
-        "node.consulting node.checking node.rounds node.answers node.outfeed node.subscriptions "
-        "node.requests node.greeting node.links node.node node"
+        "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
+        "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
     "the wallet's files": "user_data journal known_servers kept_receipts",
     "the wire": "connection",
@@ -62,7 +63,7 @@ ASYNC = {"the wire", "server", "wallet", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
     "asyncio": {*ASYNC, "billots.cli.bserver"},
-    "click": {"commands", "mock", "billots.verifier"},
+    "click": {"commands", "mock"},
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
     "nacl": {"billots.crypto"},

@@ -764,7 +764,7 @@ def test_attack_who_only_says_that_he_follows_stops_no_transfer():
     submit(trusting, FIRST)
     net.quiet()
     assert trusted.shows("a-1") == (0, MINT.owner, "settled")
-    net.run(2)
+    net.run(3)
     assert trusted.shows("a-1") == trusting.shows("a-1") == (1, ANN.owner, "settled")
     assert trusting.node.links.reminders.next_at is None
 

@@ -491,6 +491,7 @@ def batch_with(server, peer, name):
         if batch is not None and name in batch.meta:
             return batch
         server.end(batch)
+        server.node.pump(server.net.now)
         for request in requests(peer.read(), "info"):
             peer.reply(request, info)
     raise AssertionError(name)

@@ -387,7 +387,7 @@ def test_one_that_hears_a_single_server_settles_by_its_receipts():
 
 def test_a_server_that_comes_back_reads_all_that_it_missed():
     """More than one page, from servers that have nothing else to do."""
-    net = meshed(3)
+    net = meshed(3, limits=Limits(unsettled_max=10_000))  # all at one moment
     away = net[2]
     away.crash()
     for first in range(1, 1001):
