@@ -1,0 +1,139 @@
+"""One server that trusts nobody: what a transfer and a question cost it, and how long they take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from benchmarks.figures import Figure, Table
+from benchmarks.floors import Floors, Meanwhile
+from benchmarks.loads import USER, connected, send_all, transfers
+from benchmarks.servers import Running, alone
+from billots.connection import Client
+from billots.host import Host
+from billots.messages import ListBillots, Listed, WhoOwns
+from billots.statement import Statement
+from billots.transfer import Transfer
+
+NONCE = "00" * 16
+_WARM_S = 0.5
+_BARS = {1: 1.5, 16: None, 256: 0.15}
+
+
+def throughput() -> Table:
+    """Durable transfers of 1, 16 and 256 billots, as many as it takes."""
+    figures: list[Figure] = []
+    for prefix, each, count, clients, window in (
+        ("k-", 1, 12_000, 8, 32),
+        ("j-", 16, 1200, 8, 16),
+        ("i-", 256, 120, 4, 8),
+    ):
+        with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
+            work = transfers(prefix, count, each)
+            seconds, cpu, check = asyncio.run(loaded(server, work, clients, window))
+        name = "server CPU per billot" if each > 1 else "server CPU per transfer"
+        cpu_us = cpu / count / each * 1e6
+        figures += [
+            Figure(f"{name}, {each} each", cpu_us, "us", check * 1e6, _BARS[each]),
+            Figure(f"transfers of {each}", count / seconds, "/s"),
+        ]
+        if each > 1:
+            figures.append(Figure(f"billots in transfers of {each}", count * each / seconds, "/s"))
+    return Table("One server alone, under load", tuple(figures))
+
+
+async def loaded(
+    server: Running, work: Sequence[Transfer], clients: int, window: int
+) -> tuple[float, float, float]:
+    """Wall seconds and the server's CPU seconds for all of it, once it is warm; and a check's."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = await connected(stack, [server.host] * clients)
+        await send_all(connections, transfers("h-", 300), window)
+        await asyncio.sleep(_WARM_S)
+        async with Meanwhile() as floor:
+            cpu, begun = server.cpu_s, time.perf_counter()
+            await send_all(connections, work, window)
+            return time.perf_counter() - begun, server.cpu_s - cpu, floor.check_s
+
+
+def latency(floors: Floors) -> Table:
+    """A transfer's way, for one client and for 64."""
+    with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
+        one, many = asyncio.run(_latencies(server.host))
+    own_ms = (statistics.median(one) - floors.sync_s) * 1000
+    return Table(
+        "One server alone, time to an answer",
+        (
+            Figure("one client, median", statistics.median(one) * 1000, "ms"),
+            Figure("  less one synced write", own_ms, "ms", None, 1.5),
+            Figure("64 clients at once, median", statistics.median(many) * 1000, "ms"),
+            Figure("64 clients at once, 99 of 100", _centile(many) * 1000, "ms"),
+        ),
+    )
+
+
+def _centile(times: list[float]) -> float:
+    return statistics.quantiles(times, n=100)[-1]
+
+
+async def _latencies(host: Host) -> tuple[list[float], list[float]]:
+    async with contextlib.AsyncExitStack() as stack:
+        connections = await connected(stack, [host] * 64)
+        await send_all(connections[:4], transfers("h-", 100), 1)
+        one = await send_all(connections[:1], transfers("k-", 400), 1)
+        return one, await send_all(connections, transfers("j-", 3200), 1)
+
+
+def reads(floors: Floors) -> Table:
+    """Questions: who owns 1 and 64 billots, signed and not, and an owner's list."""
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
+        ids = asyncio.run(_filled(server.host))
+        for count in (1, 64):
+            for nonce in (None, NONCE):
+                question = WhoOwns(tuple(ids[:count]), nonce)
+                times = 4000 if count == 1 else 400
+                call = _asking("who_owns", question, Statement)
+                cpu = asyncio.run(_cost(server, call, times))
+                signed = "signed" if nonce else "unsigned"
+                floor = floors.sign_s * 1e6 if nonce and count == 1 else None
+                bar = 2 if floor else 25 if count == 1 else None
+                figures.append(
+                    Figure(f"who_owns {count}, {signed}, CPU", cpu * 1e6, "us", floor, bar)
+                )
+        page = _asking("list", ListBillots(USER.owner, None, 10), Listed)
+        figures.append(
+            Figure("list, 10 of an owner's, CPU", asyncio.run(_cost(server, page, 400)) * 1e6, "us")
+        )
+    return Table("One server alone, questions", tuple(figures))
+
+
+async def _filled(host: Host) -> list[str]:
+    """A thousand billots moved to one owner; their ids."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = await connected(stack, [host])
+        work = transfers("k-", 10, 100)
+        await send_all(connections, work, 4)
+    return [billot for transfer in work for billot, _ in transfer.billots]
+
+
+def _asking(method: str, question: object, result: type) -> Callable[[Client], Awaitable[object]]:
+    return lambda client: client.call(method, question, result, timeout_s=60)  # type: ignore[arg-type]
+
+
+async def _cost(server: Running, call: Callable[[Client], Awaitable[object]], times: int) -> float:
+    """CPU seconds of the server for one call, of 32 that are on their way."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = await connected(stack, [server.host] * 4)
+
+        async def some(client: Client) -> None:
+            for _ in range(times // 32):
+                await call(client)
+
+        before = server.cpu_s
+        await asyncio.gather(*(some(client) for client in connections for _ in range(8)))
+        return (server.cpu_s - before) / (times // 32 * 32)

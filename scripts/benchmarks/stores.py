@@ -1,0 +1,186 @@
+"""Disk, memory and time by the number of billots that have moved, loaded through the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.figures import Figure, Table
+from benchmarks.loads import MINT, NETWORK, USER, connected, send_all, transfers
+from benchmarks.servers import Running, alone
+from billots.connection import Client
+from billots.messages import ListBillots, Listed
+from billots.store import Batch, open_store
+from billots.store.interface import EntryRow, NewEntry
+from billots.transfer import Transfer
+
+NAME = "test.db"
+_BATCH_ROWS = 2048
+MILLION = 1_000_000
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How billots come to have owners: `rows` in each transfer, `each` to the same owner.
+
+    Without `proof` all transfers have one key and signature, which compress away.
+    """
+
+    name: str
+    rows: int
+    each: int
+    proof: bool = True
+
+
+ONE_OWNER = Layout("one owner", 1, MILLION)
+DISTINCT = Layout("all owners distinct", 1, 1)
+TEN_EACH = Layout("10 of each owner", 1, 10)
+BULK = Layout("bulk", 256, MILLION)
+
+
+def load(folder: str | Path, count: int, layout: Layout, told: Told | None = None) -> Path:
+    """A store in which `count` billots (k- and on) have moved once, as servers write it.
+
+    The store doesn't check signatures, so that random ones will do: they compress as badly.
+    """
+    path = Path(folder) / NAME
+    store = open_store(path, NETWORK, create=True)
+    batch, rows = Batch.empty(), 0
+    for number, transfer in enumerate(_transfers(count, layout), 1):
+        entry_rows = tuple(EntryRow(billot, seq, None) for billot, seq in transfer.billots)
+        batch.entries.append(NewEntry(number, transfer, entry_rows, here=True))
+        rows += len(entry_rows)
+        if rows >= _BATCH_ROWS:
+            store.commit(batch)
+            batch, rows = Batch.empty(), 0
+            if told is not None:
+                told(f"loading {layout.name}", number * layout.rows, count)
+    batch.meta["moved"] = b"%d" % count
+    store.commit(batch)
+    store.close()
+    return path
+
+
+def _transfers(count: int, layout: Layout) -> Iterator[Transfer]:
+    key, signature = MINT.public_hex, os.urandom(64).hex()
+    for start in range(0, count, layout.rows):
+        owner = start // layout.each
+        to = USER.owner if layout.each >= MILLION else _owner(owner)
+        if layout.proof:
+            key = MINT.public_hex if layout.each >= MILLION else os.urandom(32).hex()
+            signature = os.urandom(64).hex()
+        numbers = range(start + 1, min(start + layout.rows, count) + 1)
+        rows = tuple((f"k-{number}", 1) for number in numbers)
+        yield Transfer(NETWORK.id, to, rows, key, signature)
+
+
+def _owner(number: int) -> str:
+    import hashlib
+
+    return hashlib.sha512(b"%d" % number).hexdigest()
+
+
+def disk_bytes(path: Path) -> int:
+    """Bytes of its files, once LevelDB has put them in order."""
+    _compact(path)
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _compact(path: Path) -> None:
+    """LevelDB does so by itself in time; here it is not waited for."""
+    import sys
+
+    if sys.version_info >= (3, 12):
+        import plyvel_next as plyvel
+    else:
+        import plyvel
+    with contextlib.closing(plyvel.DB(os.fsencode(path), compression="snappy")) as db:
+        db.compact_range()
+
+
+def disk(count: int, told: Told) -> Table:
+    """Bytes a moved billot, with index, feed and proof, for three ways to own them."""
+    figures = []
+    for layout, bar in ((ONE_OWNER, None), (TEN_EACH, None), (DISTINCT, 280.0)):
+        figures.append(_bytes_each(count, layout, bar, told))
+    for name, each, bar in (("one owner", MILLION, 25.0), ("all owners distinct", 1, 190.0)):
+        bare = Layout(f"{name}, less proof", 1, each, proof=False)
+        figures.append(_bytes_each(count, bare, bar, told))
+    return Table(f"Bytes on disk for each of {count:,} moved billots", tuple(figures))
+
+
+def _bytes_each(count: int, layout: Layout, bar: float | None, told: Told) -> Figure:
+    with tempfile.TemporaryDirectory() as folder:
+        size = disk_bytes(load(folder, count, layout, told))
+    return Figure(layout.name, size / count, "B", None, bar)
+
+
+def growth(counts: tuple[int, ...], told: Told) -> Table:
+    """A server over ever more moved billots: start, memory, and what a transfer costs it."""
+    figures: list[Figure] = []
+    first_cpu = 0.0
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            load(folder, count, BULK, told)
+            with alone(folder) as server:
+                started, idle = server.started_s, server.memory_mb
+                cpu = asyncio.run(_cost(server))
+                loaded = server.memory_mb
+            first_cpu = first_cpu or cpu
+        most = {MILLION: 150.0}.get(count, 50.0 if count == counts[0] else None)
+        figures += [
+            Figure(f"{count:>12,} moved: start", started, "s", None, 2.0),
+            Figure("resident memory, idle", idle, "MB", None, most),
+            Figure("resident memory, after 4,000 transfers", loaded, "MB"),
+            Figure("CPU per transfer", cpu * 1e6, "us", first_cpu * 1e6, 1.5),
+        ]
+    return Table("Growth, one server alone", tuple(figures))
+
+
+async def _cost(server: Running) -> float:
+    count = 4000
+    async with contextlib.AsyncExitStack() as stack:
+        clients = await connected(stack, [server.host] * 8)
+        await send_all(clients, transfers("h-", 200), 32)
+        work = transfers("j-", count)
+        before = server.cpu_s
+        await send_all(clients, work, 32)
+        return (server.cpu_s - before) / count
+
+
+def listing(told: Told) -> Table:
+    """Pages of the lists of owners of 10, 1,000 and 100,000 billots."""
+    figures = []
+    for count in (10, 1000, 100_000):
+        with tempfile.TemporaryDirectory() as folder:
+            load(folder, count, BULK, told)
+            with alone(folder) as server:
+                page, whole = asyncio.run(_listed(server))
+        bar = 20.0 if count == 100_000 else None
+        figures += [
+            Figure(f"a page of {min(count, 1000):,} of {count:,}", page * 1000, "ms", None, bar),
+            Figure(f"the whole list of {count:,}", whole * 1000, "ms"),
+        ]
+    return Table("An owner's list", tuple(figures))
+
+
+async def _listed(server: Running) -> tuple[float, float]:
+    async with await Client.connect(server.host) as client:
+        cursor, pages, begun = None, [], time.perf_counter()
+        while True:
+            at = time.perf_counter()
+            params = ListBillots(USER.owner, cursor)
+            page = await client.call("list", params, Listed, timeout_s=60)
+            if page.billots:
+                pages.append(time.perf_counter() - at)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        return sorted(pages)[len(pages) // 2], time.perf_counter() - begun
