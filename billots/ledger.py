@@ -123,10 +123,18 @@ class Ledger:
         """What the table says of each row. Changes nothing."""
         records = self._read([billot for billot, _ in transfer.billots])
         sender, to, status = transfer.sender, transfer.to, self._status.get
-        return [
-            judge(seq, sender, to, self._holding(billot, record, status(billot, Status.SETTLED)))
-            for (billot, seq), record in zip(transfer.billots, records, strict=True)
-        ]
+        found: list[Outcome] = []
+        same: dict[tuple[int, str | None], Outcome] = {}  # of those that never moved
+        for (billot, seq), record in zip(transfer.billots, records, strict=True):
+            if record is None:
+                case = (seq, self.network.first_owner(billot))
+                outcome = same.get(case) or judge(seq, sender, to, _unmoved(case[1]))
+                same[case] = outcome
+            else:
+                at = self._holding(billot, record, status(billot, Status.SETTLED))
+                outcome = judge(seq, sender, to, at)
+            found.append(outcome)
+        return found
 
     def look_up(self, billots: Sequence[str]) -> None:
         """These will be asked for in this round, one by one: read them together."""
@@ -186,11 +194,14 @@ class Ledger:
         entry = NewEntry(self.lsn, transfer, rows, adopted, here)
         self._batch.entries.append(entry)
         self._entered[entry.lsn] = transfer
-        sender, to = transfer.sender, transfer.to
+        sender, to, lsn = transfer.sender, transfer.to, entry.lsn
+        before, records = self._before, self._records
+        same: dict[int, Moved] = {}  # by seq: but for it, they are all alike
         for row in rows:
-            if row.billot not in self._before:
-                self._before[row.billot] = _Before(row.before, self.status(row.billot))
-            self._records[row.billot] = Moved(row.seq, sender, to, entry.lsn)
+            billot, seq = row.billot, row.seq
+            if billot not in before:
+                before[billot] = _Before(row.before, self.status(billot))
+            records[billot] = same[seq] = same.get(seq) or Moved(seq, sender, to, lsn)
             self.moved_count += row.before is None
         return entry
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from billots.transfer import Transfer
 
 _ROWS_EACH = 16
@@ -13,7 +15,7 @@ class Bodies:
 
     def __init__(self, bodies_max: int) -> None:
         self._bodies_max = bodies_max
-        self._bodies: dict[str, Transfer] = {}
+        self._bodies: OrderedDict[str, Transfer] = OrderedDict()
         self._rows = 0
 
     def __len__(self) -> int:
@@ -32,5 +34,5 @@ class Bodies:
         while len(self._bodies) > self._bodies_max or (
             self._rows > _ROWS_EACH * self._bodies_max and len(self._bodies) > 1
         ):
-            oldest = self._bodies.pop(next(iter(self._bodies)))
+            _, oldest = self._bodies.popitem(last=False)
             self._rows -= len(oldest.billots)

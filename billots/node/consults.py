@@ -9,6 +9,7 @@ in conflict, and wallets together have a budget of their own.
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 
@@ -91,7 +92,7 @@ class Consults:
         self._count: dict[str, int] = {}
         self._queue: list[tuple[float, int, str]] = []
         self._asked: dict[str, Asked] = {}
-        self._strangers: dict[str, float] = {}
+        self._strangers: OrderedDict[str, float] = OrderedDict()
         self._numbers = itertools.count()
         self._finished: list[Finished] = []
         self.overflowed = False
@@ -162,7 +163,7 @@ class Consults:
             self._strangers.pop(billot, None)
             self._strangers[billot] = now
             if len(self._strangers) > _STRANGERS_MAX:
-                del self._strangers[next(iter(self._strangers))]
+                self._strangers.popitem(last=False)
             self.want(billot, WALLETS, at)
         return True
 

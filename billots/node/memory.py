@@ -12,7 +12,7 @@ from a copy has lost votes as well. Tests: tests/model/README.rst says what fall
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
@@ -60,7 +60,7 @@ class Memory:
         self._since: float | None = None
         self._waited = self._news = False
         self._heard: set[str] = set()
-        self._cleared: dict[str, None] = {}
+        self._cleared: OrderedDict[str, None] = OrderedDict()
         self._read: set[str] = set()
         self.targets: dict[str, int] = {}
         self._live: set[str] = set()
@@ -260,7 +260,7 @@ class Memory:
         if self.phase is Phase.BLANK:
             self._cleared[billot] = None
             if len(self._cleared) > _CLEARED_MAX:
-                del self._cleared[next(iter(self._cleared))]  # it can be asked for again
+                self._cleared.popitem(last=False)  # it can be asked for again
         elif billot in self.unread:
             del self.unread[billot]
             self._note_unread()

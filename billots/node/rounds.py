@@ -225,8 +225,9 @@ class Rounds:
     def _pass(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> None:
         transfer, status = work.transfer, self.ledger.status
         self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
-        by, to, rows = transfer.sender, transfer.to, transfer.billots
-        self.decided.append((work, [(b, Holding(seq, by, to, status(b))) for b, seq in rows]))
+        sender, to = transfer.sender, transfer.to
+        passed = [(b, Holding(seq, sender, to, status(b))) for b, seq in transfer.billots]
+        self.decided.append((work, passed))
 
     def _wait(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> bool:
         """Let a wallet's transfer wait for its rows while the others are asked about them."""
