@@ -87,7 +87,8 @@ class Feeds:
             return
         if row.transfer_id in self._done:
             return
-        transfer = self.body(row.transfer_id)
+        # What is wanted isn't here: the store need not be asked for each who names it.
+        transfer = None if row.transfer_id in self.wanted else self.body(row.transfer_id)
         if transfer is not None:
             self._count(voter, row, transfer, proof, now)
         else:

@@ -23,7 +23,7 @@ def _parts(
         "alone": [
             lone.throughput,
             lambda: lone.latency(found),
-            lambda: lone.reads(found),
+            lone.reads,
         ],
         "mesh": [
             *(lambda n=n: meshes.idle(base, n, 40) for n in (4, 7, 17)),

@@ -45,28 +45,37 @@ class Floors:
 
 
 _SAMPLE_S = 0.02
+_TRANSFER_BYTES, _STATEMENT_BYTES = 201, 447
+"""What is signed of one billot."""
 
 
 def measure() -> Floors:
     """All of them; a few seconds."""
-    return Floors(check_s(), _sign_s(), *_disk(), _echo_s())
+    return Floors(_median(checking(), 3000), _median(signing(), 1000), *_disk(), _echo_s())
 
 
-def check_s() -> float:
-    """One signature check of a transfer of one billot."""
-    key, message = PrivateKey.generate(), b"x" * 190
+def checking() -> Callable[[], object]:
+    """A signature check of a transfer of one billot."""
+    key, message = PrivateKey.generate(), b"x" * _TRANSFER_BYTES
     signature = key.sign(message)
-    return _median(lambda: verify(key.public_key, message, signature), 3000)
+    return lambda: verify(key.public_key, message, signature)
+
+
+def signing() -> Callable[[], object]:
+    """A signature of a statement about one billot."""
+    key, message = PrivateKey.generate(), b"x" * _STATEMENT_BYTES
+    return lambda: key.sign(message)
 
 
 class Meanwhile:
-    """What a signature check costs while something else is measured: `async with`, then `check_s`.
+    """What a call costs while something else is measured: `async with`, then `cost_s`.
 
     The speed of a machine that is shared wanders by half within minutes, and a core is slower
     beside one that works. So a ratio to a check that was timed before is worth little.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
         self._took_s: list[float] = []
 
     async def __aenter__(self) -> Self:
@@ -77,25 +86,19 @@ class Meanwhile:
         self._task.cancel()
 
     async def _sample(self) -> None:
-        key, message = PrivateKey.generate(), b"x" * 190
-        signature = key.sign(message)
+        call = self._call
         while True:
-            verify(key.public_key, message, signature)  # what the cache lacks is not the check's
+            call()  # what the cache lacks is not its own
             begun = time.thread_time()
             for _ in range(4):
-                verify(key.public_key, message, signature)
+                call()
             self._took_s.append((time.thread_time() - begun) / 4)
             await asyncio.sleep(_SAMPLE_S)
 
     @property
-    def check_s(self) -> float:
+    def cost_s(self) -> float:
         """The median of all samples."""
         return statistics.median(self._took_s)
-
-
-def _sign_s() -> float:
-    key, message = PrivateKey.generate(), b"x" * 190
-    return _median(lambda: key.sign(message), 1000)
 
 
 def _median(call: Callable[[], object], times: int) -> float:
