@@ -12,15 +12,40 @@ from benchmarks.servers import alone
 from benchmarks.stores import DISTINCT, ONE_OWNER, TEN_EACH, Told, disk_bytes, load
 
 _SIZES = (1, 4, 16, 64, 256)
+_WINDOWS = (1, 2, 4, 8, 16, 32, 64)
+_CLIENTS = 4
 _COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 def draw(told: Told) -> str:
-    """Throughput and where the time goes by billots in a transfer; disk by billots moved."""
-    return svg((_throughput(told), _disk(told)))
+    """Throughput and where the time goes by how much comes together; disk by billots moved."""
+    return svg((_by_batch(told), _by_rows(told), _disk(told)))
 
 
-def _throughput(told: Told) -> Plot:
+def _by_batch(told: Told) -> Plot:
+    """What is under way at once becomes a batch: one write, and one group of checks."""
+    rates, shares = [], []
+    for number, window in enumerate(_WINDOWS):
+        told("plotting", number, len(_WINDOWS))
+        count = min(20_000, 2000 * window)
+        with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
+            work = transfers("k-", count)
+            seconds, cpu, check = asyncio.run(loaded(server, work, _CLIENTS, window))
+        rates.append((float(window * _CLIENTS), count / seconds))
+        shares.append((float(window * _CLIENTS), 100 * check * count / cpu))
+    return Plot(
+        "One server alone, transfers of one billot",
+        "transfers under way at once",
+        "transfers/s",
+        "% of CPU",
+        (
+            Line("transfers a second", tuple(rates)),
+            Line("signature checks, share of CPU", tuple(shares), right=True),
+        ),
+    )
+
+
+def _by_rows(told: Told) -> Plot:
     rates, shares = [], []
     for number, each in enumerate(_SIZES):
         told("plotting", number, len(_SIZES))
@@ -31,7 +56,7 @@ def _throughput(told: Told) -> Plot:
         rates.append((float(each), count * each / seconds))
         shares.append((float(each), 100 * check * count / cpu))
     return Plot(
-        "One server alone",
+        "One server alone, transfers of more billots",
         "billots in a transfer",
         "billots/s",
         "% of CPU",

@@ -110,9 +110,13 @@ def disk(count: int, told: Told) -> Table:
     figures = []
     for layout, bar in ((ONE_OWNER, None), (TEN_EACH, None), (DISTINCT, 280.0)):
         figures.append(_bytes_each(count, layout, bar, told))
-    for name, each, bar in (("one owner", MILLION, 25.0), ("all owners distinct", 1, 190.0)):
-        bare = Layout(f"{name}, less proof", 1, each, proof=False)
-        figures.append(_bytes_each(count, bare, bar, told))
+    for name, rows, each, bar in (
+        ("all owners distinct, less proof", 1, 1, 190.0),
+        ("one owner, less proof", 1, MILLION, None),
+        ("one owner, 256 in a transfer, with proof", 256, MILLION, 25.0),
+    ):
+        proof = not name.endswith("less proof")
+        figures.append(_bytes_each(count, Layout(name, rows, each, proof=proof), bar, told))
     return Table(f"Bytes on disk for each of {count:,} moved billots", tuple(figures))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+KINDS = "bcefortu"
+"""First letters of a store's keys (`billots.store.records`), all but ``m``."""
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
@@ -47,6 +49,27 @@ def test_what_a_transfer_costs_each_server():
     figures = {f.name.strip(): f.value for f in wires.costs((4,), 20).figures}
     assert figures["4 servers: bodies received"] == 1, "each hears it once"
     assert 1 < figures["signature checks"] < 3
+
+
+def kept(store):
+    """How many keys of each kind lie in a store, but for named values."""
+    with store._engine.view() as view:
+        counts = {
+            kind: len(list(view.scan(kind.encode(), kind.encode() + b"\xff"))) for kind in KINDS
+        }
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def test_a_moved_billot_takes_no_more_where_servers_that_are_all_up_trust_each_other():
+    network = wires.Network(4)
+    network.run(lambda: network.linked)
+    for number, transfer in enumerate(wires.transfers("k-", 40)):
+        network.submit(number % 4, transfer)
+    network.run(lambda: network.settled(40))
+    until = network.now + 10
+    network.run(lambda: network.now > until)
+    expected = dict.fromkeys("bfot", 40)
+    assert [kept(server.store) for server in network.servers] == [expected] * 4
 
 
 def test_a_store_is_loaded_as_servers_would_have_it(tmp_path):
