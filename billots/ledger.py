@@ -149,8 +149,7 @@ class Ledger:
         """
         seqs = dict(transfer.billots)
         rows: list[EntryRow] = []
-        for billot in billots:
-            before = self._moved(billot)
+        for billot, before in zip(billots, self._read(billots), strict=True):
             seq = seqs[billot]
             assert seq == (before.seq if before is not None else 0) + 1, "seq rises by one"
             assert billot not in self._status, "only settled billots are spent"

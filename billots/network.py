@@ -213,14 +213,15 @@ class Network:
 
     def value(self, billot: str) -> str:
         """The value of a billot of this network as people read it: ``0.005``, ``100``."""
-        return self._values[billot[: billot.index("-")]]
+        return self.values[billot[: billot.index("-")]]
 
     @lazy
     def _by_letters(self) -> dict[str, Denomination]:
         return {prefix[:-1]: found for prefix, found in self.denominations.items()}
 
     @lazy
-    def _values(self) -> dict[str, str]:
+    def values(self) -> dict[str, str]:
+        """What `value` says, by the letters of a prefix: for many billots at once."""
         return {letters: format_mils(found.mils) for letters, found in self._by_letters.items()}
 
     def first_owner(self, billot: str) -> str | None:

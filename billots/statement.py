@@ -81,6 +81,7 @@ class Statement(Struct, frozen=True, omit_defaults=True):
     ) -> Statement:
         """An unsigned statement; `proofs` (transfer and receipt, one a row) where asked for."""
         rows: list[StatementRow] = []
+        value = network.values
         for index, (billot, holding) in enumerate(holdings):
             proof = () if proofs is None else proofs[index]
             row = StatementRow(
@@ -89,7 +90,7 @@ class Statement(Struct, frozen=True, omit_defaults=True):
                 holding.sender,
                 holding.owner,
                 holding.status,
-                network.value(billot),
+                value[billot[: billot.index("-")]],
                 *proof,
             )
             rows.append(row)

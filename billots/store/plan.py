@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from billots.errors import StoreFailed
-from billots.store.interface import Batch, EntryRow, NewEntry
+from billots.store.interface import Batch, EntryRow, Moved, NewEntry
 from billots.store.records import (
     SHORT,
     billot_key,
@@ -80,11 +80,16 @@ class _Plan:
             if (row.billot, seq) not in remaining:  # takes what it passes: order is held too
                 raise StoreFailed(f"not written: {row.billot} {seq} is no row of its transfer")
             key = billot_key(row.billot)
-            self._leave(row, key)
+            record = b"b" + key
+            found = changes[record] if record in changes else self._get(record)
+            if row.before is not None:
+                self._leave(row, row.before, key, found)
+            elif found is not None:
+                raise StoreFailed(f"not written: {row.billot} has moved already")
             value = heads.get(seq)
             if value is None:
                 value = heads[seq] = head(seq, lsn) + tail
-            changes[b"b" + key] = value
+            changes[record] = value
             changes[owner + key] = b""
         changes[entry_key(lsn)] = pack_entry(transfer, adopted=new.adopted, here=new.here)
         changes[_transfer_key(short_id, lsn)] = b""
@@ -92,14 +97,8 @@ class _Plan:
             changes[count_key(lsn)] = varint(len(rows)) + short_id
         self.last_lsn = lsn
 
-    def _leave(self, row: EntryRow, key: bytes) -> None:
+    def _leave(self, row: EntryRow, before: Moved, key: bytes, found: bytes | None) -> None:
         """Check what the billot is before, and take it out of the entry that it was in."""
-        before = row.before
-        found = self.get(b"b" + key)
-        if before is None:
-            if found is None:
-                return
-            raise StoreFailed(f"not written: {row.billot} has moved already")
         expected = head(before.seq, before.lsn)
         if found is None or not found.startswith(expected):
             raise StoreFailed(f"not written: {row.billot} is not what it was judged on")

@@ -30,9 +30,9 @@ def _by_batch(told: Told) -> Plot:
         count = min(20_000, 2000 * window)
         with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
             work = transfers("k-", count)
-            seconds, cpu, check = asyncio.run(loaded(server, work, _CLIENTS, window))
-        rates.append((float(window * _CLIENTS), count / seconds))
-        shares.append((float(window * _CLIENTS), 100 * check * count / cpu))
+            run = asyncio.run(loaded(server, work, _CLIENTS, window))
+        rates.append((float(window * _CLIENTS), count / run.seconds))
+        shares.append((float(window * _CLIENTS), 100 * run.check_s * count / run.cpu_s))
     return Plot(
         "One server alone, transfers of one billot",
         "transfers under way at once",
@@ -52,9 +52,9 @@ def _by_rows(told: Told) -> Plot:
         count = max(100, 8000 // each)
         work = transfers("k-", count, each)
         with tempfile.TemporaryDirectory() as folder, alone(folder) as server:
-            seconds, cpu, check = asyncio.run(loaded(server, work, 8, max(4, 32 // each)))
-        rates.append((float(each), count * each / seconds))
-        shares.append((float(each), 100 * check * count / cpu))
+            run = asyncio.run(loaded(server, work, 8, max(4, 32 // each)))
+        rates.append((float(each), count * each / run.seconds))
+        shares.append((float(each), 100 * run.check_s * count / run.cpu_s))
     return Plot(
         "One server alone, transfers of more billots",
         "billots in a transfer",

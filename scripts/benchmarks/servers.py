@@ -37,6 +37,11 @@ class Running:
         return sum(_cpu_s(pid) + sum(map(_cpu_s, _children(pid))) for pid in self.pids)
 
     @property
+    def helpers_cpu_s(self) -> float:
+        """The part of it that the processes had that they started."""
+        return sum(sum(map(_cpu_s, _children(pid))) for pid in self.pids)
+
+    @property
     def memory_mb(self) -> float:
         """Resident memory of the first one."""
         return int(Path(f"/proc/{self.pids[0]}/statm").read_text().split()[1]) * _PAGE / 1e6
