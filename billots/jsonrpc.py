@@ -126,7 +126,7 @@ def check_text(frame: bytes, depth_max: int) -> None:
 
 def is_batch(frame: bytes) -> bool:
     """Whether a frame is a JSON array."""
-    return frame.lstrip()[:1] == b"["
+    return not frame.startswith(b"{") and frame.lstrip().startswith(b"[")
 
 
 def split_batch(frame: bytes, batch_max: int) -> list[Raw]:

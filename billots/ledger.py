@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
 
-from msgspec import Struct
-
 from billots.holding import Holding, Status
 from billots.network import Network
 from billots.store.interface import Batch, EntryRow, Moved, NewEntry, Store
@@ -28,13 +26,6 @@ def _unmoved(owner: str | None) -> Holding:
     return Holding(0, None, owner, Status.UNISSUED if owner is None else Status.SETTLED)
 
 
-class _Before(Struct):
-    """What is on disk of a billot that this round has moved."""
-
-    moved: Moved | None
-    status: Status
-
-
 class Ledger:
     """The holdings of one server. `alone`: it trusts nobody, so all it takes is settled."""
 
@@ -48,7 +39,8 @@ class Ledger:
         self._status: dict[str, Status] = {
             billot: status for rows in self._unsettled.values() for billot, status in rows.items()
         }
-        self._before: dict[str, _Before] = {}
+        self._before: dict[str, tuple[Moved | None, Status]] = {}
+        """What is on disk of billots that this round has moved."""
         self._entered: dict[int, Transfer] = {}
         self._records: dict[str, Moved | None] = {}  # as this round sees them; see `_read`
         self._receipts = store.has_receipts
@@ -61,7 +53,7 @@ class Ledger:
         return [
             self._holding(billot, record, self._status.get(billot, Status.SETTLED))
             if billot not in self._before
-            else self._holding(billot, self._before[billot].moved, self._before[billot].status)
+            else self._holding(billot, *self._before[billot])
             for billot, record in zip(billots, self._read(billots), strict=True)
         ]
 
@@ -73,12 +65,10 @@ class Ledger:
     def _read(self, billots: Sequence[str]) -> list[Moved | None]:
         """The records as this round sees them: those that aren't in memory are read together."""
         records = self._records
-        missing = [billot for billot in billots if billot not in records]
-        if missing:
-            if len(records) > _RECORDS_MAX:
-                self._forget_records()
-                missing = [billot for billot in billots if billot not in records]
-            records.update(zip(missing, self.store.moved(missing), strict=True))
+        try:
+            return [records[billot] for billot in billots]
+        except KeyError:
+            self.look_up(billots)
         return [records[billot] for billot in billots]
 
     def _forget_records(self) -> None:
@@ -102,6 +92,12 @@ class Ledger:
         """How far the present holding of a moved billot has got."""
         return self._status.get(billot, Status.SETTLED)
 
+    def statuses(self, billots: Sequence[str]) -> list[Status]:
+        """The same of many."""
+        if not self._status:
+            return [Status.SETTLED] * len(billots)
+        return [self._status.get(billot, Status.SETTLED) for billot in billots]
+
     def touched(self, rows: Sequence[tuple[str, int]]) -> bool:
         """Whether this round has moved one of these billots."""
         return bool(self._before) and not self._before.keys().isdisjoint([b for b, _ in rows])
@@ -123,22 +119,27 @@ class Ledger:
         """What the table says of each row. Changes nothing."""
         records = self._read([billot for billot, _ in transfer.billots])
         sender, to, status = transfer.sender, transfer.to, self._status.get
+        first_owner, outcome, last = self.network.first_owner, None, None
         found: list[Outcome] = []
-        same: dict[tuple[int, str | None], Outcome] = {}  # of those that never moved
         for (billot, seq), record in zip(transfer.billots, records, strict=True):
             if record is None:
-                case = (seq, self.network.first_owner(billot))
-                outcome = same.get(case) or judge(seq, sender, to, _unmoved(case[1]))
-                same[case] = outcome
+                case = (seq, first_owner(billot))
+                if outcome is None or case != last:  # those that never moved are all alike
+                    outcome, last = judge(seq, sender, to, _unmoved(case[1])), case
+                found.append(outcome)
             else:
                 at = self._holding(billot, record, status(billot, Status.SETTLED))
-                outcome = judge(seq, sender, to, at)
-            found.append(outcome)
+                found.append(judge(seq, sender, to, at))
         return found
 
     def look_up(self, billots: Sequence[str]) -> None:
         """These will be asked for in this round, one by one: read them together."""
-        self._read(billots)
+        records = self._records
+        if len(records) > _RECORDS_MAX:
+            self._forget_records()
+        missing = [billot for billot in billots if billot not in records]
+        if missing:
+            records.update(zip(missing, self.store.moved(missing), strict=True))
 
     # -- changes of this round ----------------------------------------------------------------
 
@@ -158,9 +159,9 @@ class Ledger:
                 self._mark(billot, before.lsn)
         entry = self._enter(transfer, tuple(rows), here=here, adopted=False)
         if not self.alone:
-            self._set_unsettled(entry.lsn, dict.fromkeys(billots, Status.HELD))
-            for billot in billots:
-                self._status[billot] = Status.HELD
+            held = dict.fromkeys(billots, Status.HELD)
+            self._set_unsettled(entry.lsn, held)
+            self._status.update(held)
         return entry
 
     def adopt(self, transfer: Transfer, billots: Sequence[str]) -> NewEntry:
@@ -194,13 +195,15 @@ class Ledger:
         self._batch.entries.append(entry)
         self._entered[entry.lsn] = transfer
         sender, to, lsn = transfer.sender, transfer.to, entry.lsn
-        before, records = self._before, self._records
+        before, records, status = self._before, self._records, self._status
         same: dict[int, Moved] = {}  # by seq: but for it, they are all alike
         for row in rows:
             billot, seq = row.billot, row.seq
             if billot not in before:
-                before[billot] = _Before(row.before, self.status(billot))
-            records[billot] = same[seq] = same.get(seq) or Moved(seq, sender, to, lsn)
+                before[billot] = (row.before, status.get(billot, Status.SETTLED))
+            if seq not in same:
+                same[seq] = Moved(seq, sender, to, lsn)
+            records[billot] = same[seq]
             self.moved_count += row.before is None
         return entry
 
@@ -220,7 +223,7 @@ class Ledger:
 
     def mark_entry(self, lsn: int) -> None:
         """The same for all billots that this entry moved, all of them settled, none moved on."""
-        assert self._unsettled[lsn].keys().isdisjoint(self._status), "they are settled"
+        assert not any(b in self._status for b in self._unsettled[lsn]), "they are settled"
         self._set_unsettled(lsn, {})
 
     def _mark(self, billot: str, lsn: int) -> None:
@@ -271,7 +274,7 @@ class Ledger:
         """The transfers behind what may be said of billots: only what is on disk."""
         before = self._before
         moved = [
-            before[billot].moved if billot in before else record
+            before[billot][0] if billot in before else record
             for billot, record in zip(billots, self._read(billots), strict=True)
         ]
         lsns = {record.lsn for record in moved if record is not None}

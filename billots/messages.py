@@ -16,12 +16,14 @@ from billots.network import ROWS_MAX
 from billots.receipt import Receipt
 from billots.statement import Nonce, Statement
 from billots.transfer import (
+    Digits32,
+    Digits64,
+    Digits128,
     NetworkId,
     OwnerId,
     PublicKey,
     Rows,
     Seq,
-    Signature,
     Transfer,
     TransferId,
 )
@@ -53,17 +55,17 @@ class WhoOwns(Struct, omit_defaults=True):
 class SendTransfer(Struct, omit_defaults=True):
     """A transfer's own fields, and what goes with it."""
 
-    network: NetworkId
-    to: OwnerId
+    network: Digits32
+    to: Digits128
     billots: Rows
-    public_key: PublicKey
-    signature: Signature
+    public_key: Digits64
+    signature: Digits128
     nonce: Nonce | None = None
     receipts: Receipts = ()
 
     @property
     def transfer(self) -> Transfer:
-        """The transfer, rebuilt from its fields."""
+        """The transfer, rebuilt from its fields; raises InputError as it does."""
         return Transfer(self.network, self.to, self.billots, self.public_key, self.signature)
 
     @classmethod

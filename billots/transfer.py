@@ -16,6 +16,8 @@ from billots.network import ROWS_MAX, Network, check_owner_id, split_billot_id
 SEQ_MAX = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259, section 6)."""
 
+_HEX = b"0123456789abcdef"
+
 # Compiled by msgspec into its decoder; \Z because $ also matches before a last LF.
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
 BillotId = Annotated[str, Meta(pattern=r"^[a-z]{1,3}-[1-9][0-9]{0,17}\Z")]
@@ -24,6 +26,10 @@ NetworkId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 PublicKey = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Signature = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
 TransferId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Digits32 = Annotated[str, Meta(min_length=32, max_length=32)]
+Digits64 = Annotated[str, Meta(min_length=64, max_length=64)]
+Digits128 = Annotated[str, Meta(min_length=128, max_length=128)]
+"""Of these only the length is held by the decoder: see `Transfer`."""
 Row = tuple[str, Annotated[int, Meta(ge=1, le=SEQ_MAX)]]
 Rows = Annotated[tuple[Row, ...], Meta(min_length=1, max_length=ROWS_MAX)]
 
@@ -31,14 +37,21 @@ Rows = Annotated[tuple[Row, ...], Meta(min_length=1, max_length=ROWS_MAX)]
 class Transfer(Struct, frozen=True, dict=True):
     """`billots` is rows of (billot id, new seq), sorted by (prefix, number), none twice.
 
-    The decoder holds shapes and ranges; `check` holds what needs a network.
+    The decoder holds shapes and ranges; `check` holds what needs a network. The four texts are
+    lower-case hex digits: one look at them together takes a third of the time of four patterns.
     """
 
-    network: NetworkId
-    to: OwnerId
+    network: Digits32
+    to: Digits128
     billots: Rows
-    public_key: PublicKey
-    signature: Signature
+    public_key: Digits64
+    signature: Digits128
+
+    def __post_init__(self) -> None:
+        """Raise InputError unless the texts are hex digits, whoever makes it."""
+        texts = f"{self.network}{self.to}{self.public_key}{self.signature}"
+        if texts.encode().translate(None, _HEX):
+            raise InputError("a network, an owner, a key or a signature is no lower-case hex")
 
     @classmethod
     def sign(

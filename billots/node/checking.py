@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from billots.errors import InputError
 from billots.jsonrpc import Refusal
@@ -13,6 +13,7 @@ from billots.node.work import (
     BodiesWork,
     ConsultWork,
     FeedWork,
+    Incoming,
     PairWork,
     ReceiptsWork,
     Shown,
@@ -21,7 +22,29 @@ from billots.node.work import (
 )
 from billots.receipt import Check
 from billots.table import Outcome
-from billots.transfer import Transfer, conflict
+from billots.transfer import Row, Transfer, conflict
+
+
+class Claimed:
+    """Billots that a round may change: gathered each time, and looked into almost never."""
+
+    def __init__(self) -> None:
+        self._rows: list[Sequence[Row]] = []
+        self._billots: set[str] = set()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Those of a transfer."""
+        self._rows.append(rows)
+
+    def update(self, billots: Iterable[str]) -> None:
+        """These."""
+        self._billots.update(billots)
+
+    def __contains__(self, billot: str) -> bool:
+        for rows in self._rows:
+            self._billots.update([billot for billot, _ in rows])
+        self._rows.clear()
+        return billot in self._billots
 
 
 class Checking:
@@ -42,11 +65,15 @@ class Checking:
         """The signatures of a round, in order, and the items that are to be judged by them."""
         found: list[Check] = []
         left: list[Work] = []
-        claimed: set[str] = set()
-        submitted = [work.transfer.billots for work in group if isinstance(work, Submission)]
-        self._ledger.look_up([billot for rows in submitted for billot, _ in rows])
+        claimed = Claimed()
+        moved = (row for work in group for body in work.brings for row in body.billots)
+        self._ledger.look_up([billot for billot, _ in moved])
         for work in group:
-            part = self._checks(work, claimed)
+            part = (
+                self._submission(work, claimed)
+                if isinstance(work, Submission)
+                else self._checks(work, claimed)
+            )
             if part is not None:
                 found += part
                 left.append(work)
@@ -62,19 +89,20 @@ class Checking:
         found, self._old = self._old, []
         return found
 
-    def _submission(self, work: Submission, claimed: set[str]) -> list[Check] | None:
-        if not self._needs_check(work, claimed):
+    def _submission(self, work: Submission, claimed: Claimed) -> list[Check] | None:
+        """As `_checks`."""
+        transfer = work.transfer
+        work.outcomes = outcomes = self._taking.outcomes(transfer)
+        if not all_taken(outcomes) and not self._needs_check(work, outcomes, claimed):
             return None
-        claimed.update([billot for billot, _ in work.transfer.billots])
-        return [] if work.checked else [work.transfer.check_arguments]
+        claimed.add(transfer.billots)
+        return [] if work.checked else [transfer.check_arguments]
 
-    def _checks(self, work: Work, claimed: set[str]) -> list[Check] | None:
+    def _checks(self, work: Incoming, claimed: Claimed) -> list[Check] | None:
         """The signatures of one item; None if it is dealt with already.
 
         `claimed` are billots that earlier items may change; those of this one are added.
         """
-        if isinstance(work, Submission):
-            return self._submission(work, claimed)
         first: list[Check] = []
         transfers: Sequence[Transfer] = ()
         shown: list[Shown] = []
@@ -98,8 +126,10 @@ class Checking:
         else:
             self._old.append(work)
             return None
-        claimed.update(billot for transfer in transfers for billot, _ in transfer.billots)
-        claimed.update(billot for one in shown for billot, _ in one.receipt.transfer.billots)
+        for transfer in transfers:
+            claimed.add(transfer.billots)
+        for one in shown:
+            claimed.add(one.receipt.transfer.billots)
         bodies = [transfer.check_arguments for transfer in transfers]
         return [*first, *bodies, *(check for one in shown for check in checks(one))]
 
@@ -114,12 +144,9 @@ class Checking:
                 shown += [] if found is None else [found]
         return shown
 
-    def _needs_check(self, work: Submission, claimed: set[str]) -> bool:
+    def _needs_check(self, work: Submission, outcomes: Sequence[Outcome], claimed: Claimed) -> bool:
         """False if the submission could be refused at once; notes a signature known to hold."""
         transfer = work.transfer
-        work.outcomes = outcomes = self._taking.outcomes(transfer)
-        if all_taken(outcomes):
-            return True
         unclaimed = not any(billot in claimed for billot, _ in transfer.billots)
         final = HARD if self._taking.trust.n > 1 else HARD | UNTIL_ASKED
         hard = any(outcome in final for outcome in outcomes)
@@ -132,7 +159,7 @@ class Checking:
                 work.checked |= taken.signature == transfer.signature
         return True
 
-    def _is_news(self, work: PairWork, claimed: set[str]) -> bool:
+    def _is_news(self, work: PairWork, claimed: Claimed) -> bool:
         """Whether a pair would change anything here, if both signatures held."""
         rows = set(conflict(work.first, work.second))
         news = {Outcome.TAKE, Outcome.SAME, Outcome.CONFLICT}

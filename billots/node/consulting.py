@@ -8,12 +8,12 @@ memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from billots.holding import SILENT, Status, Vote
 from billots.limits import Limits
 from billots.node.consults import CONTESTED, OWN, START, Consults, Finished
-from billots.node.memory import Word
+from billots.node.memory import Phase, Word
 from billots.node.taking import Taking
 from billots.node.verdicts import WAITING, rows_among
 from billots.node.work import Relayed
@@ -74,6 +74,8 @@ class Consulting:
     def watch_fresh(self, now: float) -> None:
         """What was just taken is to be settled soon; what is in conflict, sooner."""
         overdue = self._feeds.tallies.overdue
+        if not (overdue or self.taking.fresh):
+            return
         for billot in overdue:
             self.consults.want(billot, OWN, now)
         overdue.clear()
@@ -162,10 +164,10 @@ class Consulting:
         bodies = (self._feeds.body(b.transfer_id or "") for b in ballots if b.vote == vote)
         return [body for body in bodies if body is not None]
 
-    def is_concerned(self, billot: str) -> bool:
-        """Whether `changed` has something to look at."""
+    def is_concerned(self, billots: Collection[str]) -> bool:
+        """Whether `changed` has something to look at for one of these."""
         unusual = self.taking.regained or not self._memory.is_free
-        return bool(unusual) or billot in self._feeds.votes
+        return bool(unusual) or not self._feeds.votes.is_silent_on(billots)
 
     def changed(self, billot: str, now: float) -> list[Transfer]:
         """A billot has another holding: what trusted servers took next, or instead of it."""
@@ -186,6 +188,8 @@ class Consulting:
     def is_through(self) -> bool:
         """Whether a server without its memory may have read enough now."""
         memory, feeds = self._memory, self._feeds
+        if memory.phase is not Phase.BLANK:
+            return False
         for key in memory.to_read():
             if feeds.votes.newest(key) >= memory.targets[key] and not feeds.votes.has_lost(key):
                 waits = feeds.wanted.first_lsn(key)

@@ -6,9 +6,9 @@ together (DESIGN, section 5, rule 1), in `Tallies` and `Settling`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from billots.feed import AdoptedRow, FeedBatch, FeedRow, TransferRow
+from billots.feed import AdoptedRow, FeedBatch, FeedRow, Table, TransferRow
 from billots.holding import SILENT, Status, Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
@@ -54,28 +54,25 @@ class Feeds:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def read(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow], now: float) -> None:
+    def read(self, voter: str, batch: FeedBatch, rows: Table, now: float) -> None:
         """A batch whose signature held. Rows that were read before are passed over."""
         proof = ReadBatch(self.keep_newest(voter, batch, rows))
-        newest = self.votes.newest(voter)
-        if rows[0].lsn <= newest:
-            rows = [row for row in rows if row.lsn > newest]
+        rows = rows.after(self.votes.newest(voter))
         others, counted = self.tallies.read(voter, rows, proof, now)
         for row in others:
             self._row(voter, row, proof, now)
         if rows:
-            self.votes.read(voter, rows[-1].lsn)
+            self.votes.read(voter, rows.lsns[-1])
         shown, self._shown = self._shown, set()
         if proof.is_long(len(shown) + len(counted)):
             shown.update(counted)
-            lsns = (row.lsn for row in rows)
-            proof.keep({lsn for lsn in lsns if lsn in shown or self.votes.holds(voter, lsn)})
+            proof.keep({lsn for lsn in rows.lsns if lsn in shown or self.votes.holds(voter, lsn)})
 
-    def keep_newest(self, voter: str, batch: FeedBatch, rows: Sequence[FeedRow]) -> FeedBatch:
+    def keep_newest(self, voter: str, batch: FeedBatch, rows: Table) -> FeedBatch:
         """Remember that the voter signed this, to be shown to it should it lose its store."""
         without = FeedBatch(batch.server, batch.rows, batch.root, batch.signature)
         known = self.newest.get(voter)
-        if known is None or known.last_lsn <= rows[-1].lsn:
+        if known is None or known.last_lsn <= rows.lsns[-1]:
             self.newest[voter] = without
         return without
 
@@ -105,7 +102,7 @@ class Feeds:
     ) -> None:
         tally = self.tallies.get(transfer.id)
         if tally is not None and not row.billots:
-            self.tallies.read(voter, (row,), proof, now)
+            self.tallies.read(voter, Table([row.lsn], [row.transfer_id]), proof, now)
             return
         vote = Vote(transfer.sender, transfer.to)
         ballot = Ballot(vote, row.lsn, transfer.id, proof=proof)

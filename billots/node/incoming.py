@@ -17,6 +17,7 @@ from billots.node.work import (
     Relayed,
     Shown,
 )
+from billots.node.work import Incoming as Work
 from billots.transfer import Transfer
 
 
@@ -50,7 +51,7 @@ class Incoming:
 
     def judge(
         self,
-        work: FeedWork | BodiesWork | ConsultWork | ReceiptsWork | PairWork,
+        work: Work,
         held: Iterator[bool],
         now: float,
     ) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from billots.errors import InputError
-from billots.feed import AdoptedRow, FeedBatch
+from billots.feed import FeedBatch
 from billots.jsonrpc import Incoming, call, decode_incoming
 from billots.messages import (
     Cursor,
@@ -205,14 +205,14 @@ class Links:
         check = batch.check_arguments(self._node.network.id)
         if check is None:
             raise InputError("a feed batch with another root")
-        rows = batch.parsed()
-        adopted = [row for row in rows if type(row) is AdoptedRow]
+        rows = batch.table()
+        adopted = rows.adopted
         for row in adopted:
             self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
         link.backlog += 1
         if link.is_current:
-            link.received_lsn = max(link.received_lsn, rows[-1].lsn)
+            link.received_lsn = max(link.received_lsn, rows.lsns[-1])
         stream = link.streams_begun
         work = FeedWork(batch.server, link, stream, batch, rows, adopted, check, bodies)
         self._node.rounds.add(work)

@@ -257,7 +257,7 @@ class Node:
                 self.charge(reply.payer, 1.0, now)
             self._requests.refuse(reply, decision)
             return
-        statement = Statement.make(self.network, self.key.public_hex, decision)
+        statement = Statement(self.network.id, self.key.public_hex, tuple(decision))
         if work.nonce is not None:
             statement = statement.sign(self.key, work.nonce)
         self._requests.result(reply, Accepted(True, work.transfer.id, statement))

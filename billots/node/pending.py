@@ -37,6 +37,10 @@ class Pending(Generic[Item]):
     def __len__(self) -> int:
         return self._count
 
+    def waits_for(self, billots: Iterable[str]) -> bool:
+        """Whether anything waits for one of these."""
+        return bool(self._count) and not self._by_billot.keys().isdisjoint(billots)
+
     def __contains__(self, billot: str) -> bool:
         return billot in self._by_billot
 

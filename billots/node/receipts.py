@@ -152,13 +152,14 @@ class Receipts:
         if self._trust.n == 1:
             return
         for billot in billots:
+            if not self._ledger.present(billot).seq:
+                continue  # nobody has to be shown who owned it first
             kept = self._kept.get(billot)
             if kept is None and self._ledger.receipt(billot) is not None:
                 continue
             transfer = kept.transfer if kept is not None else None
             transfer = transfer or self._ledger.taken((billot,))[0]
-            if transfer is None:
-                continue  # it never moved: nobody has to be shown who owned it first
+            assert transfer is not None, "what moved was moved by a transfer"
             if kept is None:
                 seq, vote = dict(transfer.billots)[billot], Vote(transfer.sender, transfer.to)
                 self._kept[billot] = kept = Kept(seq, vote, {}, transfer, for_good=True)

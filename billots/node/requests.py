@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Raw
-
 from billots.errors import BillotIdError, InputError
 from billots.host import Host
 from billots.jsonrpc import (
@@ -85,16 +83,17 @@ class Requests:
         batch = is_batch(frame)
         try:
             check_text(frame, limits.depth_max + (2 if batch else 1))
-            requests = split_batch(frame, limits.batch_max) if batch else [Raw(frame)]
+            requests = split_batch(frame, limits.batch_max) if batch else ()
         except Malformed as error:
             self._node.send(connection.id, error_answer(error.request_id, error.code, str(error)))
             return
-        connection.in_flight += len(requests)
         if batch:
+            connection.in_flight += len(requests)
             gather = BatchReply(len(requests))
             connection.batch.extend((bytes(request), gather) for request in requests)
             self.go_on(connection, now)
         else:
+            connection.in_flight += 1
             self._request(connection, frame, None, now)
 
     def go_on(self, connection: Connection, now: float) -> None:
@@ -256,7 +255,10 @@ class Requests:
         return node.answers.who_owns(params)
 
     def _transfer(self, connection: Connection, reply: Reply, params: SendTransfer) -> object:
-        transfer = params.transfer
+        try:
+            transfer = params.transfer
+        except InputError as error:
+            raise Malformed(INVALID_PARAMS, str(error)) from None
         self._check_transfer(transfer)
         works: list[Work] = []
         if params.receipts:

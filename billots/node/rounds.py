@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from billots.holding import Holding
 from billots.jsonrpc import Refusal
 from billots.ledger import Ledger
 from billots.limits import Limits
@@ -38,8 +37,6 @@ from billots.node.verdicts import (
     rows_among,
 )
 from billots.node.work import (
-    BodiesWork,
-    ConsultWork,
     FeedWork,
     PairWork,
     ReceiptsWork,
@@ -48,6 +45,7 @@ from billots.node.work import (
     Work,
 )
 from billots.receipt import Check
+from billots.statement import StatementRow
 from billots.table import Outcome
 
 _NEVER = float("inf")
@@ -110,10 +108,7 @@ class Rounds:
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
-        theirs = isinstance(work, FeedWork | BodiesWork | ConsultWork) or (
-            isinstance(work, PairWork) and work.reply is None
-        )
-        (self._queue if theirs else self._asked).append(work)
+        (self._queue if work.theirs else self._asked).append(work)
 
     @property
     def _room(self) -> int:
@@ -223,10 +218,14 @@ class Rounds:
             self.decided.append((work, refusal(transfer, outcomes, self.ledger.present)))
 
     def _pass(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> None:
-        transfer, status = work.transfer, self.ledger.status
+        transfer, value = work.transfer, self.ledger.network.values
         self.taking.take(transfer, outcomes, now, source=work.reply.conn, here=True)
         sender, to = transfer.sender, transfer.to
-        passed = [(b, Holding(seq, sender, to, status(b))) for b, seq in transfer.billots]
+        statuses = self.ledger.statuses([billot for billot, _ in transfer.billots])
+        passed = [
+            StatementRow(billot, seq, sender, to, status, value[billot[: billot.index("-")]])
+            for (billot, seq), status in zip(transfer.billots, statuses, strict=True)
+        ]
         self.decided.append((work, passed))
 
     def _wait(self, work: Submission, outcomes: Sequence[Outcome], now: float) -> bool:
@@ -245,34 +244,44 @@ class Rounds:
 
     def _wake(self, now: float) -> None:
         """Count votes that are news, and judge again what waited for billots that changed."""
-        to_count, changed = self.feeds.to_count, self.taking.changed
-        if self.ledger.alone and not len(self.pending):
-            changed.clear()  # nobody waits
-        tallies = self.feeds.tallies
-        while True:
-            if tallies.changed:
-                changed += tallies.changed
-                tallies.changed.clear()
-            elif tallies.handed:
-                to_count += tallies.handed
-                self.taking.fresh += tallies.handed
-                tallies.handed.clear()
-            elif to_count:
-                found = self.feeds.consider(to_count.pop(), now)
-                to_count += found
-                changed += found
-            elif changed:
-                self._has_changed(changed.pop(), now)
-            elif self.consults.has_finished:
-                for billot in self.consulting.finish(now):
-                    self._has_changed(billot, now, consulted=True)
-            elif not self.consulting.is_through or not self.consulting.read(now):
-                break
+        changed = self.taking.changed
+        if changed and not self._is_awaited(changed):
+            changed.clear()
+        while self._follow_up(now):
+            pass
         self.consulting.watch_fresh(now)
+
+    def _follow_up(self, now: float) -> bool:
+        """One thing that follows from what was judged; False if there is none left."""
+        to_count, changed, tallies = self.feeds.to_count, self.taking.changed, self.feeds.tallies
+        if tallies.changed:
+            if self._is_awaited(tallies.changed):
+                changed += tallies.changed
+            tallies.changed.clear()
+        elif tallies.handed:
+            to_count += tallies.handed
+            self.taking.fresh += tallies.handed
+            tallies.handed.clear()
+        elif to_count:
+            found = self.feeds.consider(to_count.pop(), now)
+            to_count += found
+            changed += found
+        elif changed:
+            self._has_changed(changed.pop(), now)
+        elif self.consults.has_finished:
+            for billot in self.consulting.finish(now):
+                self._has_changed(billot, now, consulted=True)
+        else:
+            return self.consulting.is_through and self.consulting.read(now)
+        return True
+
+    def _is_awaited(self, billots: Sequence[str]) -> bool:
+        """Whether something waits for one of these, as almost never."""
+        return self.pending.waits_for(billots) or self.consulting.is_concerned(billots)
 
     def _has_changed(self, billot: str, now: float, *, consulted: bool = False) -> None:
         """Judge again what waited for this billot, and what others took of it next."""
-        if not (consulted or billot in self.pending or self.consulting.is_concerned(billot)):
+        if not (consulted or billot in self.pending or self.consulting.is_concerned((billot,))):
             return
         for item in self.pending.wake(billot):
             if consulted:

@@ -48,7 +48,7 @@ class Taking:
     def outcomes(self, transfer: Transfer) -> list[Outcome]:
         """The table's word on each row, as far as this server may go by it."""
         outcomes = self.ledger.judge(transfer)
-        if self.regained or not self.memory.is_free:
+        if not self.memory.is_free or self.regained:
             return [
                 self._guarded(billot, outcome)
                 for (billot, _), outcome in zip(transfer.billots, outcomes, strict=True)
@@ -73,7 +73,8 @@ class Taking:
         """
         transfer = work.transfer
         outcomes = self.outcomes(transfer)
-        self.conflict(transfer, rows_among(transfer, outcomes, {Outcome.CONFLICT}), work.source)
+        if Outcome.CONFLICT in outcomes:
+            self.conflict(transfer, rows_among(transfer, outcomes, {Outcome.CONFLICT}), work.source)
         self.take(transfer, outcomes, now, source=work.source, here=work.here, keep=work.named)
 
     def take(
@@ -87,7 +88,7 @@ class Taking:
         keep: bool = True,
     ) -> None:
         """Take the rows that may be taken; then count what was said of this transfer before."""
-        whole = all_taken(outcomes)
+        whole, alone = all_taken(outcomes), self.ledger.alone
         rows = transfer.billots if whole else rows_among(transfer, outcomes, TAKEN)
         billots = [billot for billot, _ in rows]
         if billots:
@@ -97,12 +98,12 @@ class Taking:
             self.sources[entry.lsn] = source
             self.changed += billots
             counted = whole and self.memory.is_free and not self.regained
-            if self.trust.n > 1 and not (counted and self.feeds.taken(transfer, entry.lsn, now)):
+            if not alone and not (counted and self.feeds.taken(transfer, entry.lsn, now)):
                 self.feeds.to_count += billots
                 self.fresh += billots
         if whole or all(outcome in DEALT_WITH for outcome in outcomes):
             self.seen.add(transfer.id)
-        if self.trust.n > 1 and (billots or keep or transfer.id in self.feeds.wanted):
+        if not alone and (billots or keep or transfer.id in self.feeds.wanted):
             self.feeds.arrived(transfer, now)
 
     def conflict(self, second: Transfer, rows: Sequence[Row], source: int | None) -> None:

@@ -10,11 +10,11 @@ receipt, a change of whom we trust, or when it takes longer than a moment.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from billots.feed import FeedRow, TransferRow
+from billots.feed import FeedRow, Table
 from billots.holding import Vote
 from billots.ledger import Ledger
 from billots.limits import Limits
@@ -89,11 +89,11 @@ class Tallies:
 
     def open(self, transfer: Transfer, lsn: int, now: float) -> bool:
         """All rows of a transfer were taken, as entry `lsn`; False if that is not all there is."""
-        if not self._votes.is_silent_on([billot for billot, _ in transfer.billots]):
+        billots = [billot for billot, _ in transfer.billots]
+        if not self._votes.is_silent_on(billots):
             return False
         tally = self.by_id[transfer.id] = Tally(transfer, lsn, now)
-        for billot, _ in transfer.billots:
-            self._by_billot[billot] = tally
+        self._by_billot.update(dict.fromkeys(billots, tally))
         self.open_count += 1
         self._queue.append((now + self._settling.seconds(now), tally))
         return True
@@ -103,35 +103,34 @@ class Tallies:
         return self.by_id.get(transfer_id)
 
     def read(
-        self, voter: str, rows: Sequence[FeedRow], proof: ReadBatch | None, now: float
+        self, voter: str, rows: Table, proof: ReadBatch | None, now: float
     ) -> tuple[list[FeedRow], list[int]]:
         """Count rows of one batch: those that are for others, and the lsns of those that counted.
 
         In one loop, for with n servers each of them comes here n - 1 times for each transfer.
         """
-        by_id, others, counted, held = self.by_id, [], [], []
-        quorum, all_others = self._trust.quorum, self._trust.n - 1
-        for row in rows:
-            tally = None
-            if type(row) is TransferRow and not row.billots:
-                tally = by_id.get(row.transfer_id)
+        others: list[FeedRow] = []
+        held: list[Tally] = []
+        quorum, all_others = self._trust.quorum - 1, self._trust.n - 1
+        for lsn, name in zip(rows.lsns, rows.ids, strict=True):
+            tally = self.by_id.get(name)
             if tally is None:
-                others.append(row)
+                others.append(rows.row(lsn, name))
                 continue
-            counted.append(row.lsn)
             votes = tally.votes
             if voter in votes:
                 continue
-            votes[voter] = (row.lsn, proof)
+            votes[voter] = (lsn, proof)
             if tally.is_open:
                 held.append(tally)
-                if len(votes) + 1 >= quorum:
+                if len(votes) >= quorum:
                     self._settle(tally, now)
             elif len(votes) >= all_others:
                 self._look(tally, now)
         if held:
-            self._hold(voter, rows[0].lsn, held)
-        return others, counted
+            self._hold(voter, rows.lsns[0], held)
+        left = {row.lsn for row in others}
+        return others, [lsn for lsn in rows.lsns if lsn not in left] if left else rows.lsns
 
     def _settle(self, tally: Tally, now: float) -> None:
         tally.settled_at = now
@@ -141,7 +140,8 @@ class Tallies:
             self._ledger.settle(billot)
             self._receipts.replaced(billot)
             self.changed.append(billot)
-        self._look(tally, now)
+        if len(tally.votes) >= self._trust.n - 1:
+            self._look(tally, now)
 
     def _look(self, tally: Tally, now: float) -> None:
         """Once all whom we trust have voted, nobody needs the votes any more."""
@@ -181,9 +181,9 @@ class Tallies:
 
     # -- handed over --------------------------------------------------------------------------
 
-    def hand_over(self, billots: Iterable[str]) -> None:
+    def hand_over(self, billots: Sequence[str]) -> None:
         """Something else is said of these billots: count their votes one by one from now on."""
-        if self._by_billot:
+        if not self._by_billot.keys().isdisjoint(billots):
             for billot in billots:
                 tally = self._by_billot.get(billot)
                 if tally is not None:

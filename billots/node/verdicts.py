@@ -7,12 +7,13 @@ from typing import Any
 
 from billots.holding import Holding
 from billots.jsonrpc import Refusal, refuse
+from billots.statement import StatementRow
 from billots.table import Outcome
 from billots.transfer import Transfer
 
 Row = tuple[str, int]
-Decision = Refusal | list[tuple[str, Holding]]
-"""A refusal, or the holdings that a transfer that passed comes to."""
+Decision = Refusal | list[StatementRow]
+"""A refusal, or what is to be stated of the billots of a transfer that passed."""
 
 TAKEN = frozenset({Outcome.TAKE})
 PASSING = frozenset({Outcome.TAKE, Outcome.SAME})

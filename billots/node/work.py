@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from msgspec import Struct, field
 
-from billots.feed import AdoptedRow, FeedBatch, FeedRow
+from billots.feed import AdoptedRow, FeedBatch, Table
 from billots.node.peers import Link
 from billots.node.reply import Reply
 from billots.receipt import Check, Receipt, Word
@@ -16,6 +19,9 @@ from billots.transfer import Transfer
 class Submission(Struct):
     """A wallet's transfer."""
 
+    theirs: ClassVar[bool] = False
+    """Whether a trusted server sent it (and so for each kind of item)."""
+
     reply: Reply
     transfer: Transfer
     nonce: str | None
@@ -26,6 +32,11 @@ class Submission(Struct):
     """How long it may wait, once it does."""
     consulted: set[str] = field(default_factory=set)
     """Billots that others were asked about since it came."""
+
+    @property
+    def brings(self) -> Sequence[Transfer]:
+        """The transfers that may be taken if their signatures hold (and so for each kind)."""
+        return (self.transfer,)
 
     @property
     def row_count(self) -> int:
@@ -52,14 +63,21 @@ class FeedWork(Struct):
     `adopted` are those of the rows that say so.
     """
 
+    theirs: ClassVar[bool] = True
+
     voter: str
     link: Link
     stream: int
     batch: FeedBatch
-    rows: list[FeedRow]
+    rows: Table
     adopted: list[AdoptedRow]
     check: Check
     bodies: list[Transfer]
+
+    @property
+    def brings(self) -> Sequence[Transfer]:
+        """The bodies that came along."""
+        return self.bodies
 
     @property
     def is_current(self) -> bool:
@@ -79,8 +97,15 @@ class FeedWork(Struct):
 class BodiesWork(Struct):
     """Bodies that were fetched."""
 
+    theirs: ClassVar[bool] = True
+
     source: int
     bodies: list[Transfer]
+
+    @property
+    def brings(self) -> Sequence[Transfer]:
+        """The same."""
+        return self.bodies
 
     @property
     def row_count(self) -> int:
@@ -95,6 +120,14 @@ class PairWork(Struct):
     source: int
     first: Transfer
     second: Transfer
+
+    brings: ClassVar[Sequence[Transfer]] = ()
+    """Seldom any."""
+
+    @property
+    def theirs(self) -> bool:
+        """Whether a trusted server sent it."""
+        return self.reply is None
 
     @property
     def row_count(self) -> int:
@@ -116,6 +149,9 @@ class ReceiptsWork(Struct):
     `shown` are those of them that are worth their signatures, once the round has begun.
     """
 
+    theirs: ClassVar[bool] = False
+    brings: ClassVar[Sequence[Transfer]] = ()
+
     source: int
     payer: str
     receipts: tuple[Receipt, ...]
@@ -134,6 +170,9 @@ class ReceiptsWork(Struct):
 class ConsultWork(Struct):
     """A trusted server's answer in a consult: its statement, with proofs."""
 
+    theirs: ClassVar[bool] = True
+    brings: ClassVar[Sequence[Transfer]] = ()
+
     key: str
     link: Link
     asked: tuple[str, ...]
@@ -148,4 +187,6 @@ class ConsultWork(Struct):
         return len(self.asked)
 
 
-Work = Submission | FeedWork | BodiesWork | PairWork | ReceiptsWork | ConsultWork
+Incoming = FeedWork | BodiesWork | PairWork | ReceiptsWork | ConsultWork
+"""What others bring: all but wallets' transfers."""
+Work = Submission | Incoming

@@ -54,7 +54,7 @@ MUTANTS = {
     "one claim is enough": [Edit(Trust, "_count", "max(2, self.liars_max + 1)", "1")],
     "our own vote counts twice": [
         Edit(Settling, "_is_enough", "(ballots)[0]) + ours", "(ballots)[0]) + 2 * ours"),
-        Edit(Tallies, "read", "len(votes) + 1 >= quorum", "len(votes) + 2 >= quorum"),
+        Edit(Tallies, "read", "len(votes) >= quorum", "len(votes) + 1 >= quorum"),
     ],
     "seq+1 counts for seq": [
         Edit(
