@@ -30,7 +30,7 @@ class Engine:
         self._rested_at = 0.0
         self.commits = 0
         """Batches that are on disk."""
-        self._verifying = Verifying()
+        self._verifying = Verifying(node.limits.checkers_max)
         self._writer = ThreadPoolExecutor(1, "billots-write")
 
     def wake(self) -> None:

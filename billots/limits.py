@@ -30,6 +30,8 @@ class Limits:
     """Bad or costly requests (about one signature check each) before `rate_limited`."""
     cost_decay_per_s: float = 100.0
     exempt_loopback: bool = True
+    checkers_max: int | None = None
+    """Processes that check signatures while there is much to check; None: one for each core."""
     unsettled_max: int = 512
     """Transfers that peers are voting on; beyond it wallets' new ones wait their turn."""
     pending_max: int = 4096

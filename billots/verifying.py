@@ -34,10 +34,14 @@ _AGAIN_S = 30.0
 
 
 class Verifying:
-    """Checks groups of signatures, one group at a time."""
+    """Checks groups of signatures, one group at a time.
+
+    With `count` processes at most, one for each core if it is None. With 0 all is checked here:
+    on a machine where as many servers run as it has cores, they would only be in their own way.
+    """
 
     def __init__(self, count: int | None = None) -> None:
-        self._count = count or os.cpu_count() or 1
+        self._count = (os.cpu_count() or 1) if count is None else count
         self._processes: list[Process] = []
         self._starting: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None

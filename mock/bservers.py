@@ -58,8 +58,9 @@ def command(ports: str, data_dir: str | None, log_level: str) -> int:
     with contextlib.ExitStack() as stack:
         folder = data_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="billots-"))
         network = Network.shipped("test")
+        each = (os.cpu_count() or 1) // len(numbers)  # they share the cores
         plans = [
-            Plan(port, network, Path(folder) / f"{port}test.db", "127.0.0.1", hosts)
+            Plan(port, network, Path(folder) / f"{port}test.db", "127.0.0.1", hosts, [], each)
             for port in numbers
         ]
         return Fleet(plans).run()

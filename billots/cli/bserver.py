@@ -32,6 +32,7 @@ from billots.version import __version__
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}", re.ASCII)
 _LEVELS = ("debug", "info", "warning", "error")
 
+_CHECKERS_MAX = 64
 _OTHER_FILES_MAX = 400
 """Files that a server needs besides its connections: 256 are the store's at most."""
 
@@ -58,6 +59,7 @@ class Plan:
     host: str
     trusted: list[Host]
     accept_keys: list[Host] = field(default_factory=list)
+    checkers: int | None = None
 
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,6 +91,12 @@ class Plan:
     help="Trust HOST under a new key: the one in h:p#KEY, else the next that it shows.",
 )
 @click.option(
+    "--checkers",
+    type=click.IntRange(0, _CHECKERS_MAX),
+    metavar="N",
+    help="Processes that check signatures under load, 0 for none.  [default: one for each core]",
+)
+@click.option(
     "--show-key", is_flag=True, help="Print this server's key, for others to pin, and end."
 )
 @click.option(
@@ -105,6 +113,7 @@ def command(
     network_file: str | None,
     data_dir: str,
     accept_keys: tuple[str, ...],
+    checkers: int | None,
     show_key: bool,
     log_level: str,
 ) -> None:
@@ -128,6 +137,7 @@ def command(
         host=host if host is not None else ("127.0.0.1" if test else ""),
         trusted=parse_hosts(trusted),
         accept_keys=parse_hosts(accept_keys),
+        checkers=checkers,
     )
     check_accepted(plan)
     if show_key:
@@ -212,7 +222,7 @@ async def serve(
         store=plan.store,
         trusted=plan.trusted,
         accept_keys=plan.accept_keys,
-        limits=limits_here(),
+        limits=replace(limits_here(), checkers_max=plan.checkers),
         on_new_key=on_new_key,
     )
     stopping = asyncio.Event()

@@ -187,12 +187,13 @@ class Node:
     def judge(self, results: Sequence[bool], now: float) -> Batch | None:
         """Judge the round. Returns what must be on disk before `committed` may be called."""
         self.rounds.judge(results, now)
-        self.links.remembered.note()
         if self.ledger.urgent or (self._flush_at is not None and now >= self._flush_at):
+            self.links.remembered.note()
             self._flush_at = None
             self.writing = True
             return self.ledger.batch()
-        if self.ledger.dirty and self._flush_at is None:
+        has_news = self.ledger.dirty or self.rounds.incoming.fed or self.links.remembered.has_keys
+        if has_news and self._flush_at is None:
             self._flush_at = now + _FLUSH_S
         return None
 

@@ -37,10 +37,15 @@ class Remembered:
         kept = self._ledger.store.meta(f"cursor/{key}")
         return max(int(kept or b"0"), self._feeds.votes.newest(key))
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys to be written down."""
+        return bool(self._new_known)
+
     def note(self) -> None:
         """Write down how far each feed is dealt with, beside what it settled; and new keys.
 
-        Only in a round: the batch must not change while it is on its way to disk.
+        Only at the end of a round whose batch is to be written: it must not change on its way.
         """
         names, self._new_known = self._new_known, []
         for name in names:

@@ -251,6 +251,10 @@ def test_a_folder_whose_name_is_no_text(tmp_path):
         (["0", "test", "\x1b[2J"], "got unexpected extra argument (\\x1b[2J)"),
         (["0", "test", "--nonsense"], "no such option '--nonsense'"),
         (["0", "test", "--trusted"], "option '--trusted' requires an argument"),
+        (
+            ["0", "test", "--checkers", "-1"],
+            "invalid value for '--checkers': -1 is not in the range 0<=x<=64",
+        ),
     ],
 )
 def test_wrong_words(tmp_path, words, error):

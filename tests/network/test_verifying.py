@@ -171,6 +171,33 @@ def test_those_that_have_nothing_to_do_are_let_go(monkeypatch):
     gone(run(play()))
 
 
+def test_with_none_all_is_checked_here():
+    async def play():
+        pool = Verifying(0)
+        assert await pool.verify(MIXED) == HELD
+        assert await pool.verify(MIXED) == HELD
+        assert not pool.pids
+        await pool.close()
+
+    assert len(MIXED) > HERE_MAX
+    run(play())
+
+
+def test_a_server_that_is_to_have_none_starts_none():
+    async def busy(server):
+        async with await Raw.open(server.address) as raw:
+            for _ in range(4):
+                billots = fresh(64)
+                for billot in billots:
+                    raw.write(transfer_request(billot, signed(MINT, USER1, (billot, 1))))
+                for _ in billots:
+                    assert "result" in await raw.line()
+                assert not children(server.process.pid)
+
+    with tempfile.TemporaryDirectory() as folder, Process(folder, "--checkers", 0) as server:
+        run(busy(server))
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_server_leaves_none_behind(end):
     async def busy(server):
