@@ -112,8 +112,9 @@ class Tallies:
         others: list[FeedRow] = []
         held: list[Tally] = []
         quorum, all_others = self._trust.quorum - 1, self._trust.n - 1
+        tally_of = self.by_id.get
         for lsn, name in zip(rows.lsns, rows.ids, strict=True):
-            tally = self.by_id.get(name)
+            tally = tally_of(name)
             if tally is None:
                 others.append(rows.row(lsn, name))
                 continue
