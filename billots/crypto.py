@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +26,7 @@ _PEM_BYTES_MAX = 16 * 1024
 _PASSPHRASE_BYTES_MAX = 1023  # OpenSSL's
 
 
+@lru_cache(1024)  # an issuer, a shop: who pays often is asked for each time
 def owner_id(public_key: bytes) -> str:
     """The owner id of a raw 32-byte public key: its SHA-512, 128 hex digits."""
     return hashlib.sha512(public_key).hexdigest()

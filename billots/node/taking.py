@@ -101,9 +101,11 @@ class Taking:
             if not alone and not (counted and self.feeds.taken(transfer, entry.lsn, now)):
                 self.feeds.to_count += billots
                 self.fresh += billots
+        if alone:
+            return  # nobody sends it again, and nobody votes
         if whole or all(outcome in DEALT_WITH for outcome in outcomes):
             self.seen.add(transfer.id)
-        if not alone and (billots or keep or transfer.id in self.feeds.wanted):
+        if billots or keep or transfer.id in self.feeds.wanted:
             self.feeds.arrived(transfer, now)
 
     def conflict(self, second: Transfer, rows: Sequence[Row], source: int | None) -> None:
