@@ -68,6 +68,8 @@ class Links:
         self.progress = Progress(node.rounds.feeds.votes.newest)
         self._greeting = Greeting(node, self)
         self._next_call = 1
+        self.bodies_count = 0
+        """Bodies of transfers that they have sent, good or not: one of each is enough."""
 
     # -- connections --------------------------------------------------------------------------
 
@@ -186,6 +188,7 @@ class Links:
         if bytes(result):
             fetched = msgspec.json.decode(result, type=Fetched)
             bodies = [transfer for transfer in fetched.transfers if self._sound(transfer)]
+            self.bodies_count += len(bodies)
             self._node.rounds.add(BodiesWork(link.id, bodies))
         wanted = self._node.rounds.feeds.wanted
         wanted.answered(link.key or "", asked, [transfer.id for transfer in bodies])
@@ -210,6 +213,7 @@ class Links:
         for row in adopted:
             self._node.network.check(row.billot)
         bodies = [transfer for transfer in batch.transfers if self._sound(transfer)]
+        self.bodies_count += len(bodies)
         link.backlog += 1
         if link.is_current:
             link.received_lsn = max(link.received_lsn, rows.lsns[-1])

@@ -186,6 +186,7 @@ class Requests:
             "connections": len(node.connections),
             "subscribers": len(node.subscriptions),
             "links_up": node.links.up_count,
+            "bodies_from_links": node.links.bodies_count,
             "n": trust.n,
             "quorum": trust.quorum,
             "consults": len(rounds.consults),

@@ -74,21 +74,20 @@ class _Plan:
         tail = short_id if len(rows) == 1 else b""
         owner = owner_prefix(transfer.to)
         remaining = iter(transfer.billots)
-        heads: dict[int, bytes] = {}
+        value, value_seq = b"", -1
         for row in rows:
-            seq = row.seq
-            if (row.billot, seq) not in remaining:  # takes what it passes: order is held too
-                raise StoreFailed(f"not written: {row.billot} {seq} is no row of its transfer")
-            key = billot_key(row.billot)
+            billot, seq, before = row.billot, row.seq, row.before
+            if (billot, seq) not in remaining:  # takes what it passes: order is held too
+                raise StoreFailed(f"not written: {billot} {seq} is no row of its transfer")
+            key = billot_key(billot)
             record = b"b" + key
             found = changes[record] if record in changes else self._get(record)
-            if row.before is not None:
-                self._leave(row, row.before, key, found)
+            if before is not None:
+                self._leave(row, before, key, found)
             elif found is not None:
-                raise StoreFailed(f"not written: {row.billot} has moved already")
-            value = heads.get(seq)
-            if value is None:
-                value = heads[seq] = head(seq, lsn) + tail
+                raise StoreFailed(f"not written: {billot} has moved already")
+            if seq != value_seq:  # as a rule all have one
+                value, value_seq = head(seq, lsn) + tail, seq
             changes[record] = value
             changes[owner + key] = b""
         changes[entry_key(lsn)] = pack_entry(transfer, adopted=new.adopted, here=new.here)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, floors, lone, meshes, stores, wires
+from benchmarks import commands, floors, lone, meshes, profiles, stores, wires
 from benchmarks.figures import Table, as_json
 
 Part = Callable[[], Table]
@@ -24,6 +24,11 @@ def _parts(
             lone.throughput,
             lambda: lone.latency(found),
             lone.reads,
+        ],
+        "profile": [
+            lambda: profiles.alone(1, 20_480, 256),
+            lambda: profiles.alone(256, 160, 8),
+            lambda: profiles.among(17, 1700, 10),
         ],
         "mesh": [
             *(lambda n=n: meshes.idle(base, n, 40) for n in (4, 7, 17)),
@@ -50,8 +55,8 @@ def main(
 ) -> None:
     """Measure servers and wallet on this machine, each figure beside its floor.
 
-    PARTS are some of: alone mesh wires lists disk growth commands. A ratio is a figure over its
-    floor, which the first table has; a bar is what it is to be at most.
+    PARTS are some of: alone profile mesh wires lists disk growth commands. A ratio is a figure
+    over its floor, which the first table has; a bar is what it is to be at most.
     """
     shown = sys.stderr.isatty()
 

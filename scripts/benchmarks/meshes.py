@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.figures import Figure, Table
 from benchmarks.floors import Meanwhile, checking
@@ -26,6 +27,7 @@ from billots.transfer import Transfer
 _FINAL_BAR_MS = {7: 25.0}
 _AGAIN_BAR_MS = {7: 60.0}
 _CPU_BAR = {17: 2.0}
+_BODIES_BAR = {17: 1.1}
 _WARM, _WINDOW = 500, 32
 _IDLE_S = 0.2
 """So long after the last one servers have nothing to do."""
@@ -126,37 +128,64 @@ async def _until_settled(clients: Sequence[Client], transfer: Transfer) -> None:
 def loaded(base: int, count: int, transfers_count: int) -> Table:
     """As many transfers as they take, a window for each server, until all are settled at all."""
     with mesh(base, count) as servers:
-        accepted, settled, cpu, check = asyncio.run(_sustained(servers, transfers_count))
-    each = cpu / transfers_count / count * 1e6
+        run = asyncio.run(_sustained(servers, transfers_count))
+    each = run.cpu_s / transfers_count / count * 1e6
     return Table(
         f"{count} servers that trust each other, under load",
         (
-            Figure("accepted", transfers_count / accepted, "/s"),
-            Figure("settled at all", transfers_count / settled, "/s"),
+            Figure("accepted", transfers_count / run.accepted_s, "/s"),
+            Figure("settled at all", transfers_count / run.settled_s, "/s"),
             Figure(
                 "CPU of each server per transfer",
                 each,
                 "us",
-                check * 1e6,
+                run.check_s * 1e6,
                 _CPU_BAR.get(count),
+            ),
+            Figure(
+                "bodies of a transfer that each receives",
+                # The one whose wallet brought it has it from there.
+                run.bodies / transfers_count / count + 1 / count,
+                "",
+                None,
+                _BODIES_BAR.get(count),
             ),
         ),
     )
 
 
-async def _sustained(servers: Running, count: int) -> tuple[float, float, float, float]:
+class Run(NamedTuple):
+    """Wall seconds until all was taken, and settled everywhere; CPU seconds of all servers.
+
+    `check_s` is a signature check's, and `bodies` came to all of them over their links.
+    """
+
+    accepted_s: float
+    settled_s: float
+    cpu_s: float
+    check_s: float
+    bodies: int
+
+
+async def _sustained(servers: Running, count: int) -> Run:
     async with contextlib.AsyncExitStack() as stack, Meanwhile(checking()) as floor:
         clients = await connected(stack, servers.hosts)
         await linked(clients)
         await send_all(clients, transfers("h-", _WARM), _WINDOW)
         await _all_settled(clients, _WARM)
-        work = transfers("k-", count)
+        work, bodies = transfers("k-", count), await _bodies(clients)
         cpu, begun = servers.cpu_s, time.perf_counter()
         await send_all(clients, work, _WINDOW)
         accepted = time.perf_counter() - begun
         await _all_settled(clients, _WARM + count)
         settled = time.perf_counter() - begun
-        return accepted, settled, servers.cpu_s - cpu, floor.cost_s
+        cpu = servers.cpu_s - cpu
+        return Run(accepted, settled, cpu, floor.cost_s, await _bodies(clients) - bodies)
+
+
+async def _bodies(clients: Sequence[Client]) -> int:
+    infos = await asyncio.gather(*(client.call("info", None, dict) for client in clients))
+    return sum(info["counts"]["bodies_from_links"] for info in infos)
 
 
 async def _all_settled(clients: Sequence[Client], count: int) -> None:

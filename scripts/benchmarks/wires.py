@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from benchmarks.figures import Figure, Table
+from benchmarks.laps import Laps
 from benchmarks.loads import NETWORK, transfers
 from billots.crypto import PrivateKey, verify
 from billots.host import Host
@@ -29,7 +30,7 @@ _LIMITS = Limits(in_flight_max=100_000)
 class Simulated:
     """One server; `ends` says where its connections lead."""
 
-    def __init__(self, number: int, size: int, key: PrivateKey) -> None:
+    def __init__(self, number: int, size: int, key: PrivateKey, laps: Laps) -> None:
         store = MemoryStore(NETWORK)
         read = Batch.empty()
         read.meta["read"] = b"1"
@@ -38,21 +39,30 @@ class Simulated:
         self.node = Node(NETWORK, store, key, Settings(trusted=others, limits=_LIMITS))
         self.store = store
         self.number = number
+        self.laps = laps
         self.ends: dict[int, tuple[Simulated, int]] = {}
         self.received: Counter[str] = Counter()
 
     def step(self, now: float) -> None:
         """What a driver does."""
-        node = self.node
-        node.tick(now)
+        node, laps = self.node, self.laps
+        with laps("judge"):
+            node.tick(now)
         if node.has_work or node.flush_due:
-            checks = node.checks()
+            with laps("checks"):
+                checks = node.checks()
             self.received["checks"] += len(checks)
-            batch = node.judge([_verified(*check) for check in checks], now)
-            if batch is not None:
-                self.store.commit(batch)
-            node.committed(now, written=batch is not None)
-        node.pump(now)
+            with laps("verify"):
+                held = [verify(*check) if laps.timed else _verified(*check) for check in checks]
+            with laps("judge"):
+                batch = node.judge(held, now)
+            with laps("commit"):
+                if batch is not None:
+                    self.store.commit(batch)
+            with laps("committed"):
+                node.committed(now, written=batch is not None)
+        with laps("committed"):
+            node.pump(now)
 
 
 @lru_cache(1_000_000)
@@ -63,9 +73,10 @@ def _verified(key: bytes, message: bytes, signature: bytes) -> bool:
 class Network:
     """All servers, each linked to each, and their frames on the way."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, laps: Laps | None = None) -> None:
         self.now = 1000.0
-        self.servers = [Simulated(n, size, PrivateKey.generate()) for n in range(size)]
+        laps = laps or Laps(timed=False)
+        self.servers = [Simulated(n, size, PrivateKey.generate(), laps) for n in range(size)]
         self._wire: list[tuple[Simulated, int, bytes]] = []
         self._conns = 0
         for caller in self.servers:
@@ -89,14 +100,16 @@ class Network:
     def _arrive(self, server: Simulated, conn: int, frame: bytes) -> None:
         server.received["bytes"] += len(frame) + 1
         server.received["bodies"] += frame.count(_BODY)
-        server.node.received(conn, (frame,), self.now)
+        with server.laps("received"):
+            server.node.received(conn, (frame,), self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
         """Let time go on until it holds."""
         while not until():
-            self._tick()
+            self.tick()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """A millisecond: what was sent in the last one arrives."""
         frames, self._wire = self._wire, []
         for server, conn, frame in frames:
             self._arrive(server, conn, frame)
