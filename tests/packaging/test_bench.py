@@ -14,7 +14,7 @@ KINDS = "bcefortu"
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmarks import floors, stores, wires  # noqa: E402
+from benchmarks import floors, profiles, stores, wires  # noqa: E402
 from benchmarks.figures import Figure, Table, as_json  # noqa: E402
 from benchmarks.plots import Line, Plot, svg  # noqa: E402
 
@@ -58,6 +58,20 @@ def kept(store):
             kind: len(list(view.scan(kind.encode(), kind.encode() + b"\xff"))) for kind in KINDS
         }
     return {kind: count for kind, count in counts.items() if count}
+
+
+@pytest.mark.parametrize("each", [1, 3])
+def test_where_the_time_of_a_transfer_goes(each):
+    table = profiles.alone(each, 32, 8)
+    *phases, together = [figure.value for figure in table.figures]
+    assert all(value > 0 for value in phases)
+    assert sum(phases) == pytest.approx(together)
+
+
+def test_where_the_time_goes_in_one_of_several():
+    *phases, together = [figure.value for figure in profiles.among(4, 20, 5).figures]
+    assert all(value > 0 for value in phases)
+    assert sum(phases) == pytest.approx(together)
 
 
 def test_a_moved_billot_takes_no_more_where_servers_that_are_all_up_trust_each_other():
