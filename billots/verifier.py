@@ -1,8 +1,12 @@
 """A process that checks signatures and does nothing else: see `billots.verifying`.
 
-On its standard input come groups: the number of checks and of bytes that follow, then for each
-check the length of its message, the public key, the signature and the message. For each group
-it writes one byte a check: 1 if the signature holds, 0 if not. It ends with its input.
+On its standard input come groups: a tag, the number of checks and of bytes that follow, then for
+each check the length of its message, the public key, the signature and the message. For each
+group it writes the tag and one byte a check: 1 if the signature holds, 0 if not. It ends with its
+input.
+
+The tag is how who asks knows that an answer is to its question: were a stray byte taken for one,
+each answer would be another signature's.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ from struct import Struct
 
 from billots.crypto import verify
 
-_HEAD = Struct("<II")
+TAG_BYTES = 8
+_HEAD = Struct(f"<{TAG_BYTES}sII")
 _LENGTH = Struct("<I")
 _KEY, _SIGNED = 32, 96
 
@@ -23,9 +28,18 @@ Check = tuple[bytes, bytes, bytes]
 """Public key, message and signature, as `verify` takes them."""
 NOTHING: Check = (b"\0" * 32, b"", b"\0" * 64)
 """Of the right form, and it doesn't hold."""
+GOOD: Check = (
+    bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
+    b"",
+    bytes.fromhex(
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555"
+        "fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+    ),
+)
+"""One that holds: RFC 8032, section 7.1, test 1."""
 
 
-def pack(checks: Sequence[Check]) -> bytes:
+def pack(tag: bytes, checks: Sequence[Check]) -> bytes:
     """A group as it travels."""
     parts: list[bytes] = []
     for key, message, signature in checks:
@@ -34,7 +48,7 @@ def pack(checks: Sequence[Check]) -> bytes:
             key, message, signature = NOTHING  # noqa: PLW2901
         parts += (_LENGTH.pack(len(message)), key, signature, message)
     body = b"".join(parts)
-    return _HEAD.pack(len(checks), len(body)) + body
+    return _HEAD.pack(tag, len(checks), len(body)) + body
 
 
 def outcomes(count: int, body: bytes) -> bytes:
@@ -52,14 +66,15 @@ def outcomes(count: int, body: bytes) -> bytes:
 def main() -> None:
     """Serve until the input ends. Ctrl-C is for the server, who closes it then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    read, out = sys.stdin.buffer.read, sys.stdout.buffer
+    read, out = sys.stdin.buffer.read, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anybody prints is no answer
     while len(head := read(_HEAD.size)) == _HEAD.size:
-        count, size = _HEAD.unpack(head)
+        tag, count, size = _HEAD.unpack(head)
         body = read(size)
         if len(body) < size:
             break
         try:
-            out.write(outcomes(count, body))
+            out.write(tag + outcomes(count, body))
             out.flush()
         except BrokenPipeError:
             os._exit(0)  # who asked is gone

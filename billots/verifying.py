@@ -18,9 +18,10 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 
 from billots.crypto import verify
-from billots.verifier import NOTHING, Check, pack
+from billots.verifier import GOOD, NOTHING, TAG_BYTES, Check, pack
 
-_GONE = (OSError, asyncio.IncompleteReadError)
+_GONE = (OSError, RuntimeError, asyncio.IncompleteReadError)
+"""What asking a process may raise that has ended; RuntimeError is uvloop's, once it knows."""
 
 log = logging.getLogger("billots.verifying")
 
@@ -59,6 +60,7 @@ class Verifying:
             return [verify(*check) for check in checks]
         loop = asyncio.get_running_loop()
         self._used_at = loop.time()
+        self._processes = [one for one in self._processes if one.returncode is None]
         processes = list(self._processes)
         if len(processes) < self._count:
             self._start(loop)
@@ -89,18 +91,20 @@ class Verifying:
         process: Process | None = None
         try:
             while len(self._processes) < self._count:
+                # -P: nothing that lies in the folder where the server was started is run.
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "billots.verifier"),
+                    *(sys.executable, "-P", "-m", "billots.verifier"),
                     stdin=PIPE,
                     stdout=PIPE,
                 )
-                await _ask(process, (NOTHING,))  # it takes a moment until it can
+                if await _ask(process, (GOOD, NOTHING)) != [True, False]:  # or until it can
+                    raise Misread("it takes bad signatures for good")
                 self._processes.append(process)
         except _GONE as error:
             if process is not None:
                 _kill(process)
             self._not_before = loop.time() + _AGAIN_S
-            reason = error.strerror if isinstance(error, OSError) else "it ended at once"
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
             log.warning("no other process to check signatures: %s", reason)
         finally:
             self._starting = None
@@ -132,14 +136,21 @@ class Verifying:
             await process.wait()
 
 
+class Misread(RuntimeError):
+    """What a process wrote is no answer to what it was asked."""
+
+
 async def _ask(process: Process, checks: Sequence[Check]) -> list[bool]:
-    """Have a process check these. Raises one of `_GONE` if it ended, or stands still."""
+    """Have a process check these. Raises one of `_GONE` if it ended, stands still or misread."""
     assert process.stdin is not None, "it is a pipe"
     assert process.stdout is not None, "it is a pipe"
-    process.stdin.write(pack(checks))
+    tag = os.urandom(TAG_BYTES)
+    process.stdin.write(pack(tag, checks))
     async with asyncio.timeout(_ANSWER_S):
-        found = await process.stdout.readexactly(len(checks))
-    return [held == 1 for held in found]
+        found = await process.stdout.readexactly(TAG_BYTES + len(checks))
+    if found[:TAG_BYTES] != tag:
+        raise Misread("it wrote what it was not asked")
+    return [held == 1 for held in found[TAG_BYTES:]]
 
 
 def _kill(process: Process) -> None:

@@ -129,6 +129,83 @@ def test_one_that_is_killed_loses_nothing(victims):
     run(play())
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_one_that_died_while_it_had_nothing_to_do(loop):
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+
+    async def play():
+        pool = await started()
+        process = pool._processes[0]
+        before = process.pid
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: process.returncode is not None)
+        for _ in range(100):  # its pipes are closed some turns of the loop later
+            await asyncio.sleep(0)
+        assert await pool.verify(MIXED) == HELD
+        assert before not in pool.pids
+        await pool.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(play(), DEADLINE_S))
+
+
+def test_attack_what_lies_in_the_folder_of_the_start_is_not_run(tmp_path, monkeypatch):
+    for name in ("signal", "struct", "sitecustomize", "billots"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    async def play():
+        pool = await started()
+        assert await pool.verify(MIXED) == HELD
+        await pool.close()
+
+    run(play())
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("noise", [b"\1", b"\0" * 9, b"\1" * 10, b"\1" * 100, b"Hello\n"])
+def test_attack_a_process_that_says_more_than_its_answers(tmp_path, monkeypatch, caplog, noise):
+    """Each answer would be another signature's, and forged ones would hold."""
+    text = f"import os, sys\nif '-P' in sys.orig_argv: os.write(1, {noise!r})\n"
+    (tmp_path / "sitecustomize.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def play():
+        pool = Verifying(2)
+        for _ in range(3):
+            assert await pool.verify(MIXED) == HELD
+            await until(lambda: pool._starting is None)
+        assert not pool.pids
+        await pool.close()
+
+    run(play())
+    assert [record.message for record in caplog.records] == [
+        "no other process to check signatures: it wrote what it was not asked"
+    ]
+
+
+def test_attack_noise_between_answers(tmp_path, monkeypatch):
+    text = (
+        "import sys\n"
+        "if '-P' in sys.orig_argv:\n"
+        "    import billots.crypto as crypto\n"
+        "    right = crypto.verify\n"
+        "    crypto.verify = lambda *check: (print('1' * 99, flush=True), right(*check))[1]\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def play():
+        pool = await started()
+        for size in (100, len(MIXED), 100):
+            assert await pool.verify(MIXED[:size]) == HELD[:size]
+        assert len(pool.pids) == 2
+        await pool.close()
+
+    run(play())
+
+
 def test_ctrl_c_is_for_the_server_alone():
     async def play():
         pool = await started()
