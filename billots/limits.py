@@ -34,6 +34,8 @@ class Limits:
     """Processes that check signatures while there is much to check; None: one for each core."""
     unsettled_max: int = 512
     """Transfers that peers are voting on; beyond it wallets' new ones wait their turn."""
+    unsettled_rows_max: int = 8192
+    """The same, billots in them."""
     pending_max: int = 4096
     pending_per_connection_max: int = 256
     pending_s: float = 5.0
@@ -63,6 +65,10 @@ class Limits:
     consult_again_s_max: float = 60.0
     receipt_after_s: float = 1.0
     """How long a receipt is kept in memory alone, for by then all have voted as a rule."""
+    receipt_after_s_max: float = 3.0
+    """The same when servers are slow."""
+    receipt_rows_max: int = 16_384
+    """Billots whose receipts are kept in memory alone; beyond it the oldest wait no longer."""
     questions_max: int = 1024
     """Questions that wait until this server knows what it may say."""
     question_s: float = 3.0

@@ -66,7 +66,7 @@ def outcomes(count: int, body: bytes) -> bytes:
 def main() -> None:
     """Serve until the input ends. Ctrl-C is for the server, who closes it then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    read, out = sys.stdin.buffer.read, os.fdopen(os.dup(1), "wb")
+    read, out = sys.stdin.buffer.read, os.dup(1)
     os.dup2(2, 1)  # what anybody prints is no answer
     while len(head := read(_HEAD.size)) == _HEAD.size:
         tag, count, size = _HEAD.unpack(head)
@@ -74,8 +74,9 @@ def main() -> None:
         if len(body) < size:
             break
         try:
-            out.write(tag + outcomes(count, body))
-            out.flush()
+            answer = tag + outcomes(count, body)
+            while answer:
+                answer = answer[os.write(out, answer) :]
         except BrokenPipeError:
             os._exit(0)  # who asked is gone
 

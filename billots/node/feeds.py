@@ -60,7 +60,10 @@ class Feeds:
         rows = rows.after(self.votes.newest(voter))
         others, counted = self.tallies.read(voter, rows, proof, now)
         for row in others:
-            self._row(voter, row, proof, now)
+            if self.tallies.is_spent:
+                self.votes.lose(voter, row.lsn)  # it is read again later
+            else:
+                self._row(voter, row, proof, now)
         if rows:
             self.votes.read(voter, rows.lsns[-1])
         shown, self._shown = self._shown, set()
@@ -168,7 +171,8 @@ class Feeds:
 
         Raises nothing for a row that stands already, or that is past.
         """
-        self.tallies.hand_over([billot for billot, _ in receipt.transfer.billots])
+        rows = list(rows)
+        self.tallies.hand_over([billot for billot, _ in rows])  # what settles nothing costs nothing
         return self._settling.by_receipt(receipt, words, rows, now)
 
     def judge_conflict(self, billot: str) -> bool:

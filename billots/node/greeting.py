@@ -76,7 +76,7 @@ class Greeting:
         before = (node.trust.n, node.trust.keys)
         replaced = node.trust.learn(link.index, key)
         if replaced is not None:
-            node.rounds.feeds.forget(replaced)
+            node.rounds.forget(replaced)
         if before != (
             node.trust.n,
             node.trust.keys,

@@ -282,7 +282,7 @@ class Node:
 
         After a round, which may have brought what was overdue.
         """
-        if self.rounds.may_ask:
+        if self.memory.phase is Phase.WAKING or self.rounds.backlog.may_ask():
             self.links.fetch(now)
             self.links.consult(now)
             self.links.remind(now)
@@ -336,6 +336,7 @@ class Node:
 
     def stopping(self) -> Batch | None:
         """The last batch: marks and receipts that nothing carried to disk yet."""
+        self.rounds.feeds.tallies.hand_over_all()  # what settled is written, or read again
         self.rounds.receipts.write(float("inf"))
         self.links.remembered.note()
         return self.ledger.batch() if self.ledger.dirty else None

@@ -7,12 +7,12 @@ disk (`Node.committed`).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 from billots.jsonrpc import Refusal
 from billots.ledger import Ledger
 from billots.limits import Limits
+from billots.node.backlog import Backlog
 from billots.node.checking import Checking
 from billots.node.consulting import Consulting
 from billots.node.consults import Consults
@@ -50,8 +50,6 @@ from billots.table import Outcome
 
 _NEVER = float("inf")
 _ROUNDS_BEHIND_MAX = 16
-_ROWS_MAX = 2048
-"""Rows that a round judges, give or take one item: some tens of milliseconds."""
 
 
 class Rounds:
@@ -74,10 +72,10 @@ class Rounds:
         self.pending: Pending[Submission] = Pending(limits.pending_max)
         self.seen = self.taking.seen
         self._limits = limits
-        self._queue: list[Work] = []  # what trusted servers sent
-        self._asked: deque[Work] = deque()  # what others ask for
+        self.backlog = Backlog()
         self._group: list[Work] = []
         self._recount = self._look = False
+        self._replaced: list[str] = []
         self._rounds_behind = 0
         self.decided: list[tuple[Submission, Decision]] = []
         """What wallets are to be told, once it is on disk; see `incoming` for the others."""
@@ -87,28 +85,22 @@ class Rounds:
     @property
     def has_work(self) -> bool:
         """Whether a round is to be begun."""
-        here = self._queue or (self._asked and self._room)
+        backlog = self.backlog
+        here = backlog.has_theirs or backlog.has_shown or (backlog.has_asked and self._room)
         said = self.decided or self.feeds.to_count or self.consults.has_finished
         return bool(here or said or self._recount or self._look)
 
     @property
-    def may_ask(self) -> bool:
-        """Whether to ask for what is overdue.
-
-        It is likely to be among what trusted servers have sent and what isn't judged yet. But a
-        flood of that puts nothing off for ever.
-        """
-        return not self._queue or self._rounds_behind >= _ROUNDS_BEHIND_MAX
-
-    @property
     def can_wait(self) -> bool:
         """Whether all there is to do would be done more cheaply with what comes next."""
-        hurries = self._look or self._recount or (self._asked and self._room)
-        return bool(self._queue and not hurries)
+        backlog = self.backlog
+        hurries = self._look or self._recount or backlog.has_shown
+        hurries |= backlog.has_asked and self._room > 0
+        return backlog.has_theirs and not hurries
 
     def add(self, work: Work) -> None:
         """Queue an item for the next round."""
-        (self._queue if work.theirs else self._asked).append(work)
+        self.backlog.add(work)
 
     @property
     def _room(self) -> int:
@@ -119,11 +111,22 @@ class Rounds:
         """
         if self.ledger.alone:
             return self._limits.in_flight_max * self._limits.connections_max
-        return max(0, self._limits.unsettled_max - self.feeds.tallies.open_count)
+        tallies, limits = self.feeds.tallies, self._limits
+        if tallies.open_rows >= limits.unsettled_rows_max:
+            return 0
+        return max(0, limits.unsettled_max - tallies.open_count)
 
     def recount(self) -> None:
         """The list's n changed, or a key: a quorum may stand now that didn't before."""
         self._recount = True
+
+    def forget(self, voter: str) -> None:
+        """This voter counts no more, from the next round on: its key was replaced.
+
+        Not at once: a batch may be on its way to disk, and must not change.
+        """
+        self._replaced.append(voter)
+        self.recount()
 
     def look(self) -> None:
         """Something happened that no work says, such as a feed that has nothing to be read."""
@@ -137,34 +140,17 @@ class Rounds:
         State comes before signatures: what the ledger refuses whoever signed it is refused
         without a check, unless an earlier item of this round may change that.
         """
-        group = self._next_group()
+        group = self.backlog.take(self._room)
         checks, self._group = self._checking.checks(group)
         self.decided += self._checking.refused()
         self.incoming.paired += [(work, False) for work in self._checking.old()]
         return checks
 
-    def _next_group(self) -> list[Work]:
-        """As much of the queues as one round takes; the rest has the next one."""
-        rows = 0
-        group: list[Work] = []
-        for work in self._queue:
-            group.append(work)
-            rows += work.row_count
-            if rows >= _ROWS_MAX:
-                break
-        del self._queue[: len(group)]
-        rows, asked = 0, self._asked
-        for _ in range(min(len(asked), self._room)):
-            group.append(asked.popleft())
-            rows += group[-1].row_count
-            if rows >= _ROWS_MAX:
-                break
-        return group
-
     # -- judging ------------------------------------------------------------------------------
 
     def judge(self, results: Sequence[bool], now: float) -> None:
         """Judge the round, given which of its signatures held."""
+        self.feeds.tallies.begin_turn()
         if self._recount:
             self._count_again()
         held = iter(results)
@@ -179,14 +165,18 @@ class Rounds:
                 self.incoming.judge(work, held, now)
             self._wake(now)
         self.incoming.read(now)
-        self._rounds_behind = self._rounds_behind + 1 if self._queue else 0
-        if self.may_ask:
+        self._rounds_behind = self._rounds_behind + 1 if self.backlog.has_theirs else 0
+        if self._rounds_behind in (0, _ROUNDS_BEHIND_MAX):
+            self._rounds_behind = 0
             self.feeds.tallies.expire(now)
         self._wake(now)
         self.receipts.write(now)
 
     def _count_again(self) -> None:
         self._recount = False
+        replaced, self._replaced = self._replaced, []
+        for voter in replaced:
+            self.feeds.forget(voter)
         self.ledger.alone = self.trust.n == 1
         self.taking.changed += self.ledger.unsettled_billots
         if self.ledger.alone:
@@ -310,11 +300,10 @@ class Rounds:
         works: list[Work] = [work for work, _ in self.decided]
         incoming = self.incoming
         works += [work for work, _ in incoming.paired]
-        works += [*incoming.receipted, *self._queue, *self._asked, *self._group]
+        works += [*incoming.receipted, *self._group, *self.backlog.abandon()]
         works += self.pending.expired(_NEVER)
         self.decided, incoming.paired, incoming.receipted = [], [], []
-        self._queue, self._group = [], []
-        self._asked.clear()
+        self._group = []
         waiting = (Submission, PairWork, ReceiptsWork)
         replies = [work.reply for work in works if isinstance(work, waiting)]
         return [reply for reply in replies if reply is not None]

@@ -26,6 +26,9 @@ from billots.node.votes import Ballot, Votes
 from billots.notifications import Notifications
 from billots.transfer import SEQ_MAX, Transfer
 
+_TURN_ROWS_MAX = 2048
+"""Billots that a round hands over, give or take one transfer."""
+
 
 class Tally(Struct, eq=False):
     """A transfer that was taken whole; by voter the row that names it, and in which batch."""
@@ -64,7 +67,11 @@ class Tallies:
         self._votes = votes
         self._receipts = receipts
         self._settling = Patience(limits.consult_after_s, limits.patience_s_max)
-        self._agreeing = Patience(limits.receipt_after_s, limits.patience_s_max)
+        self._agreeing = Patience(limits.receipt_after_s, limits.receipt_after_s_max)
+        self._kept_rows_max = limits.receipt_rows_max
+        self._kept: deque[Tally] = deque()  # settled, oldest first; those that ended linger
+        self._kept_rows = 0
+        self._turn_rows = 0
         self.by_id: dict[str, Tally] = {}
         self._by_billot: dict[str, Tally] = {}
         self._queue: deque[tuple[float, Tally]] = deque()
@@ -74,6 +81,8 @@ class Tallies:
         """Transfers (by id) of which more votes could change nothing."""
         self.open_count = 0
         """Transfers that are not settled yet."""
+        self.open_rows = 0
+        """Billots in them."""
         self.changed: list[str] = []
         self.handed: list[str] = []
         self.overdue: list[str] = []
@@ -95,6 +104,7 @@ class Tallies:
         tally = self.by_id[transfer.id] = Tally(transfer, lsn, now)
         self._by_billot.update(dict.fromkeys(billots, tally))
         self.open_count += 1
+        self.open_rows += len(billots)
         self._queue.append((now + self._settling.seconds(now), tally))
         return True
 
@@ -141,8 +151,21 @@ class Tallies:
             self._ledger.settle(billot)
             self._receipts.replaced(billot)
             self.changed.append(billot)
+        self._keep(tally)
         if len(tally.votes) >= self._trust.n - 1:
             self._look(tally, now)
+
+    def _keep(self, tally: Tally) -> None:
+        """Its votes stay in memory until all have voted, or for a moment; not too many of them."""
+        kept = self._kept
+        while kept and self.by_id.get(kept[0].transfer.id) is not kept[0]:
+            kept.popleft()
+        kept.append(tally)
+        self._kept_rows += len(tally.transfer.billots)
+        while self._kept_rows > self._kept_rows_max and len(kept) > 1:
+            oldest = kept.popleft()
+            if self.by_id.get(oldest.transfer.id) is oldest:
+                self._hand_over(oldest)
 
     def _look(self, tally: Tally, now: float) -> None:
         """Once all whom we trust have voted, nobody needs the votes any more."""
@@ -154,6 +177,8 @@ class Tallies:
 
     def _end(self, tally: Tally) -> None:
         del self.by_id[tally.transfer.id]
+        if tally.settled_at is not None:
+            self._kept_rows -= len(tally.transfer.billots)
         for billot, _ in tally.transfer.billots:
             del self._by_billot[billot]
 
@@ -166,6 +191,7 @@ class Tallies:
     def _close(self, tally: Tally) -> None:
         tally.is_open = False
         self.open_count -= 1
+        self.open_rows -= len(tally.transfer.billots)
 
     def cursor(self, voter: str) -> int:
         """An lsn up to which no row of this voter is that of an open tally."""
@@ -190,6 +216,18 @@ class Tallies:
                 if tally is not None:
                     self._hand_over(tally)
 
+    def begin_turn(self) -> None:
+        """A round begins."""
+        self._turn_rows = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether so much was handed over in this round that more of it is to wait.
+
+        It takes 10 µs and more for each billot, and one row may have 256 of them handed over.
+        """
+        return self._turn_rows >= _TURN_ROWS_MAX
+
     def hand_over_all(self) -> None:
         """Another list may come to something else."""
         for tally in list(self.by_id.values()):
@@ -197,6 +235,7 @@ class Tallies:
 
     def _hand_over(self, tally: Tally) -> None:
         self._end(tally)
+        self._turn_rows += len(tally.transfer.billots)
         transfer, ballots = tally.transfer, tally.ballots
         vote, at = Vote(transfer.sender, transfer.to), tally.settled_at
         if at is None:
@@ -229,8 +268,11 @@ class Tallies:
         return queue[0][0] if queue else None
 
     def expire(self, now: float) -> None:
-        """What takes longer than a moment is handed over: to be asked about, or written down."""
-        while (at := self.next_at) is not None and at <= now:
+        """What takes longer than a moment is handed over: to be asked about, or written down.
+
+        What is left when the round is spent has the next one.
+        """
+        while not self.is_spent and (at := self.next_at) is not None and at <= now:
             _, tally = self._queue.popleft()
             if tally.settled_at is not None:
                 until = tally.settled_at + self._agreeing.seconds(now)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 
 from msgspec import Struct, field
 
@@ -43,7 +45,9 @@ class Wanted:
     def __init__(self, fetch_after_s: float, rows_per_voter_max: int = 16_384) -> None:
         self._fetch_after_s = fetch_after_s
         self._rows_per_voter_max = rows_per_voter_max
-        self._wants: dict[str, Want] = {}  # in order of ask_at
+        self._wants: dict[str, Want] = {}
+        self._due: list[tuple[float, int, str]] = []  # a heap; those asked for since linger in it
+        self._numbers = itertools.count()
         self._rows: dict[str, int] = {}
         self.unanswered: list[Named] = []
         """Rows whose bodies somebody was asked for who said nothing: they may still be had."""
@@ -76,6 +80,7 @@ class Wanted:
         want = self._wants.get(transfer_id)
         if want is None:
             want = self._wants[transfer_id] = Want(now + self._fetch_after_s)
+            self._put_off(transfer_id, want)
         want.named.setdefault(voter, []).append((row, proof))
         self._rows[voter] = self.rows_of(voter) + 1
         return True
@@ -131,7 +136,17 @@ class Wanted:
     @property
     def next_at(self) -> float | None:
         """When somebody is to be asked."""
-        return next((want.ask_at for want in self._wants.values()), None)
+        due = self._due
+        while due and not self._is_due_at(due[0][2], due[0][0]):
+            heappop(due)
+        return due[0][0] if due else None
+
+    def _is_due_at(self, transfer_id: str, at: float) -> bool:
+        want = self._wants.get(transfer_id)
+        return want is not None and want.ask_at == at
+
+    def _put_off(self, transfer_id: str, want: Want) -> None:
+        heappush(self._due, (want.ask_at, next(self._numbers), transfer_id))
 
     def due(
         self, now: float, reachable: Iterable[str], ids_max: int
@@ -140,12 +155,9 @@ class Wanted:
         up = set(reachable)
         asks: dict[str, list[str]] = {}
         given_up: list[Named] = []
-        due: list[tuple[str, Want]] = []
-        for transfer_id, want in self._wants.items():
-            if want.ask_at > now:
-                break
-            due.append((transfer_id, want))
-        for transfer_id, want in due:
+        while (at := self.next_at) is not None and at <= now:
+            transfer_id = heappop(self._due)[2]
+            want = self._wants[transfer_id]
             left = [voter for voter in want.named if voter in up and voter not in want.asked]
             awaited = want.awaited & up
             if not left and not (awaited and now < want.asked_at + GIVE_UP_S):
@@ -157,9 +169,8 @@ class Wanted:
                 want.asked.add(voter)
                 want.awaited.add(voter)
                 want.asked_at = now
-            del self._wants[transfer_id]
             # Who says nothing may have too much to do: the others are asked ever later.
             times = 2 ** max(0, len(want.awaited) - 1)
             want.ask_at = now + min(_WAIT_S_MAX, times * self._fetch_after_s)
-            self._wants[transfer_id] = want  # now it is the last
+            self._put_off(transfer_id, want)
         return asks, given_up

@@ -190,7 +190,12 @@ MUTANTS = {
     ],
     "keep what gave way": [Edit(_Plan, "_leave", "changes[entry_key(before.lsn)] = None", "pass")],
     "never fetch": [
-        Edit(Wanted, "due", "for transfer_id, want in due:", "for transfer_id, want in ():")
+        Edit(
+            Wanted,
+            "due",
+            "while (at := self.next_at) is not None and at <= now:",
+            "while self._wants is None:",
+        )
     ],
     # Mistakes that the simulator found in the program.
     "show a receipt before the write": [

@@ -35,7 +35,7 @@ ORDER = {
     "node": (
         "node.costs node.patience node.reply node.peers node.trust node.memory node.proofs "
         "node.votes node.bodies node.wanted node.pending node.questions node.receipts "
-        "node.tallies node.settling node.work "
+        "node.tallies node.settling node.work node.backlog "
         "node.verdicts node.feeds node.remembered node.reminders node.progress node.consults "
         "node.showing node.taking "
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "

@@ -848,3 +848,31 @@ def test_with_too_many_two_sided_billots_it_goes_on_asking():
     assert not memory.finish(f"a-{n}" for n in range(10_001))
     assert memory.phase is Phase.BLANK
     assert memory.finish(f"a-{n}" for n in range(10_000))
+
+
+def test_attack_a_feed_while_it_wakes_leaves_it_nothing_to_do_in_vain():
+    """It starts with something held, and too few others are up: what is due is no busy loop."""
+    net = Net(4)
+    net.mesh()
+    for server in net.servers:
+        net.cut_all(server)
+    submit(net[0], FIRST)
+    submit(net[1], OTHER)
+    net.run(2.0)
+    for number in (0, 2, 3):
+        net[number].crash()
+    net[0].start()
+    net.link(net[0], net[1])
+    for _ in range(50):
+        net[0].step()
+        net[1].step()
+        for wire in net.wires:
+            wire.deliver()
+    assert phase(net[0]) is Phase.WAKING
+    for _ in range(5):
+        steps = 0
+        while net[0].is_due:
+            net[0].step()
+            steps += 1
+            assert steps < 50, "it is due for ever"
+        net.now += 1.0

@@ -1,12 +1,32 @@
 """Votes counted once for a transfer come to what they come to one by one."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network import ANN, BOB, CAT, DAN, MINT, alone_with, row, sign
+from network import (
+    ANN,
+    BOB,
+    CAT,
+    DAN,
+    MINT,
+    STRANGER,
+    Peer,
+    alone_with,
+    fields,
+    receipt,
+    row,
+    sign,
+    stated,
+    submit,
+)
 
 from billots.crypto import verify
+from billots.jsonrpc import call, notification
+from billots.limits import Limits
+from billots.messages import SendTransfer
 from billots.receipt import Electorate, checks, decode_receipt, judge
 
 TRANSFERS = (
@@ -240,3 +260,173 @@ def test_attack_one_open_row_does_not_keep_what_came_after_it(played):
     assert len(played.tallies) == 1
     assert len(rows) <= 70
     assert cursor(played) == 0
+
+
+# -- what is handed over, and how much of it at once ----------------------------------------------
+
+
+def big(count, each=64):
+    """Transfers of many billots, none twice."""
+    return [
+        sign(MINT, ANN, *[f"a-{each * at + n} 1" for n in range(1, each + 1)])
+        for at in range(count)
+    ]
+
+
+def test_a_clean_stop_keeps_what_settled():
+    """Two of three others voted, the third is slow: the mark and its votes go to disk."""
+    _, server, peers = alone_with(3)
+    transfer = sign(MINT, ANN, "a-1 1", "a-2 1")
+    submit(server, transfer)
+    for peer in peers[:2]:
+        peer.feed(row(1, transfer))
+    assert server.shows("a-1")[2] == "settled"
+    server.store.commit(server.node.stopping())
+    server.crash()
+    server.start()
+    for billot in ("a-1", "a-2"):
+        assert server.shows(billot)[2] == "settled"
+        assert server.node.rounds.receipts.receipt(billot) is not None
+
+
+def test_a_clean_stop_reads_again_what_had_not_settled():
+    _, server, peers = alone_with(3)
+    transfer = sign(MINT, ANN, "a-1 1")
+    submit(server, transfer)
+    peers[0].feed(row(1, transfer))
+    server.store.commit(server.node.stopping())
+    server.crash()
+    server.start()
+    assert server.shows("a-1")[2] == "held"
+    assert server.node.links.remembered.cursor(peers[0].key.public_hex) == 0
+
+
+def test_attack_a_receipt_without_one_good_vote_hands_nothing_over():
+    _, server, peers = alone_with(3)
+    transfers = big(8)
+    submit(server, *transfers)
+    forged_one = sign(STRANGER, STRANGER, *[f"a-{64 * at + 1} 1000" for at in range(8)])
+    votes = [stated(peer.key, forged_one) for peer in peers]
+    bad = [
+        msgspec.structs.replace(
+            vote, statement=msgspec.structs.replace(vote.statement, signature="0" * 128)
+        )
+        for vote in votes
+    ]
+    _, data = server.client().fails("settle", {"receipts": fields([receipt(forged_one, *bad)])})
+    assert data["error"] == "bad_receipt"
+    assert len(server.node.rounds.feeds.tallies) == len(transfers)
+
+
+def test_what_took_too_long_is_handed_over_a_part_at_a_time():
+    """No quorum for a second: what is open then is not all dealt with in one round."""
+    net, server, _ = alone_with(3)
+    transfers = big(70)
+    submit(server, *transfers)
+    tallies = server.node.rounds.feeds.tallies
+    assert len(tallies) == len(transfers)
+    net.now += 1.01
+    left = []
+    while len(tallies):
+        server.node.tick(net.now)
+        assert server.node.has_work
+        server.end(server.begin())
+        left.append(len(tallies))
+    steps = [before - after for before, after in itertools.pairwise([len(transfers), *left])]
+    assert max(steps) * 64 <= 2048 + 64
+    assert len(server.node.ledger.unsettled_billots) == 70 * 64
+
+
+def test_attack_one_batch_that_names_a_billot_of_each_open_transfer():
+    """A trusted liar has them handed over: a part at a time, and its other rows wait."""
+    net, server, (liar, *honest) = alone_with(3)
+    transfers = big(70)
+    submit(server, *transfers)
+    tallies = server.node.rounds.feeds.tallies
+    rows = [row(n, transfer, transfer.billots[0][0]) for n, transfer in enumerate(transfers, 1)]
+    liar.say(notification("feed", liar.batch(*rows)))
+    server.node.tick(net.now)
+    server.end(server.begin())
+    assert len(tallies) >= 70 - 2048 // 64 - 1
+    for peer in honest:
+        peer.feed(*(row(n, transfer) for n, transfer in enumerate(transfers, 1)))
+    assert not server.node.ledger.unsettled_billots, "it held up nobody"
+
+
+def test_what_is_settled_is_kept_in_memory_only_so_long_and_so_much_of_it():
+    """One of the others votes late: the oldest votes go to disk instead."""
+    net, server, peers = alone_with(3, limits=Limits(receipt_rows_max=128, receipt_after_s=1.0))
+    tallies, receipts = server.node.rounds.feeds.tallies, server.node.rounds.receipts
+    transfers = big(4)
+    submit(server, *transfers)
+    for peer in peers[:2]:
+        peer.feed(*(row(n, transfer) for n, transfer in enumerate(transfers, 1)))
+    assert tallies.kept_count <= 128
+    assert len(receipts) + tallies.kept_count == 4 * 64
+    net.run(1.1)
+    assert not len(receipts)
+    assert server.store.has_receipts
+    assert all(receipts.receipt(billot) for t in transfers for billot, _ in t.billots)
+
+
+def test_patience_with_those_who_vote_late_ends_after_three_seconds():
+    net, server, peers = alone_with(3)
+    tallies = server.node.rounds.feeds.tallies
+    for number, late_s in enumerate((0.9, 2.9, 2.9, 2.9), 1):
+        transfer = sign(MINT, ANN, f"a-{number} 1")
+        submit(server, transfer)
+        for peer in peers[:2]:
+            peer.feed(row(number, transfer))
+        net.run(late_s)
+        peers[2].feed(row(number, transfer))
+    last = sign(MINT, ANN, "a-9 1")
+    submit(server, last)
+    for peer in peers[:2]:
+        peer.feed(row(9, last))
+    net.run(3.1)
+    assert not len(tallies)
+    assert server.node.rounds.receipts.receipt("a-9")
+
+
+def test_a_replaced_key_changes_no_batch_that_is_being_written():
+    net, server, peers = alone_with(3)
+    transfer = sign(MINT, ANN, "a-1 1")
+    submit(server, transfer)
+    for peer in peers[:2]:
+        peer.feed(row(1, transfer))
+    wallet = server.client(exempt=True)
+    wallet.send(call(7, "transfer", SendTransfer.of(sign(MINT, BOB, "a-9 1"))))
+    batch = server.begin()
+    before = msgspec.msgpack.encode([batch.unsettled, batch.meta, batch.receipts])
+    net.cut(server, peers[2].conn)
+    again = Peer(net, server, 2, key=peers[1].key, follow=False)
+    server.flush()
+    (request,) = [msgspec.json.decode(frame) for frame in again.frames]
+    again.frames.clear()
+    peers[2].frames.clear()
+    info = server.node.network
+    again.reply(request, told(again, info))
+    server.flush()
+    (request,) = [msgspec.json.decode(frame) for frame in again.frames]
+    again.reply(request, again.proof(request))
+    assert server.node.trust.n == 3, "two entries have one key now"
+    assert msgspec.msgpack.encode([batch.unsettled, batch.meta, batch.receipts]) == before
+    server.end(batch)
+    server.step()
+    assert server.shows("a-1")[2] == "settled"
+
+
+def told(peer, network):
+    """What `info` says, without a round."""
+    return {
+        "name": "x",
+        "version": "0",
+        "protocol": 1,
+        "network": {"name": network.name, "id": network.id},
+        "server": peer.key.public_hex,
+        "started": 0,
+        "lsn": 1,
+        "trusted": [],
+        "counts": {},
+        "limits": {},
+    }

@@ -122,3 +122,26 @@ def test_attack_a_server_that_names_what_nobody_has():
     assert [name(wanted, f"t{n}", "p") for n in range(5)] == [True] * 3 + [False] * 2
     assert name(wanted, "t4", "q")
     assert len(wanted) == 4
+
+
+def test_attack_a_body_that_nobody_shows_keeps_no_other_waiting(wanted):
+    """Liars name one that they don't have: it is waited for ever longer, others are not."""
+    liars = [f"l{number}" for number in range(6)]
+    up = {*liars, "p"}
+    for liar in liars:
+        name(wanted, "lie", liar)
+    now = 0.0
+    while (now := now + 0.1) < 1.5:
+        wanted.due(now, up, 64)
+    name(wanted, "t", "p", now=now)
+    assert wanted.next_at <= now + 0.1
+    assert wanted.due(now + 0.1, up, 64)[0].get("p") == ["t"]
+
+
+def test_what_has_come_is_not_asked_for_any_more(wanted):
+    for transfer_id in ("s", "t"):
+        name(wanted, transfer_id)
+    wanted.arrived("s")
+    assert wanted.due(0.1, UP, 64) == ({"p": ["t"]}, [])
+    wanted.arrived("t")
+    assert wanted.next_at is None
