@@ -40,7 +40,7 @@ def _by_batch(told: Told) -> Plot:
         "% of CPU",
         (
             Line("transfers a second", tuple(rates)),
-            Line("signature checks, share of CPU", tuple(shares), right=True),
+            Line("signature checks", tuple(shares), right=True),
         ),
     )
 
@@ -62,7 +62,7 @@ def _by_rows(told: Told) -> Plot:
         "% of CPU",
         (
             Line("billots a second", tuple(rates)),
-            Line("signature checks, share of CPU", tuple(shares), right=True),
+            Line("signature checks", tuple(shares), right=True),
         ),
     )
 
