@@ -16,42 +16,45 @@ from pathlib import Path
 
 from billots.accepting import accept_key
 from billots.audit import Audit
-from billots.circle import Circle
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import KeyFileError, ProtocolError
 from billots.evidence import find_conflict
 from billots.findings import AuditReport
 from billots.holding import Status
 from billots.host import Host, parse_hosts
-from billots.keeping import Keeper
 from billots.kept_receipts import KeptReceipts
 from billots.known_servers import KnownServers
 from billots.listing import list_billots
-from billots.network import Network, check_owner_id, split_billot_id
+from billots.network import check_owner_id, split_billot_id
 from billots.outcomes import (
     KeyAccepted,
     Listing,
+    NotExact,
     Overview,
     OwnerCheck,
+    Payment,
+    Plan,
     ReceiptCheck,
     ReceiptFound,
     Sent,
 )
+from billots.paying import check_amount, pay, plan, resume
 from billots.poll import Answer, Poll
 from billots.proving import find_receipt, verify_receipt
 from billots.quorum import Quorum, Tally, Verdict
 from billots.receipt import decode_receipt
 from billots.sampling import sample
-from billots.sending import Sender, check_request, send
+from billots.sending import check_request, send
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport, trust_report
+from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED, WalletSettings
 
-DEFAULT_SERVER = "mint1.billots.org:7333"
-DEFAULT_TRUSTED = "mint1.billots.org:7333, mint2.billots.org:7334, mint3.billots.org:7335"
+__all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet"]
+
 EVIDENCE_S_MAX = 2.0
 
 
-class AsyncWallet:
+class AsyncWallet(WalletSettings):
     """A key and the servers that its owner trusts. Nothing is read before a verb needs it.
 
     `server` takes transfers and answers `who_owns`; `trusted` is the list that is counted, by
@@ -62,42 +65,6 @@ class AsyncWallet:
     receipts and the known servers, in the user's data directory unless given. `command` is what
     hints say to type.
     """
-
-    def __init__(
-        self,
-        *,
-        keyfile: str | Path = "key",
-        passphrase: str | None = None,
-        server: Host | str | None = None,
-        trusted: str | Iterable[Host | str] | None = None,
-        quorum: str | Quorum = "safe",
-        network: Network | None = None,
-        timeout_s: float = 5.0,
-        data_dir: str | Path | None = None,
-        command: str = "bwallet",
-    ) -> None:
-        self.keyfile = Path(keyfile)
-        self.quorum = quorum if isinstance(quorum, Quorum) else Quorum(quorum)
-        self.network = network
-        self.timeout_s = timeout_s
-        self.command = command
-        self._passphrase = passphrase
-        self._data_dir = Path(data_dir) if data_dir is not None else None
-        words = trusted if trusted is None or isinstance(trusted, str) else map(str, trusted)
-        self._trusted = parse_hosts(words) if words is not None else None
-        self._server = Host.parse(str(server)) if server is not None else None
-
-    @property
-    def trusted(self) -> list[Host]:
-        """The list that `check_owner` counts."""
-        return self._trusted if self._trusted is not None else parse_hosts(DEFAULT_TRUSTED)
-
-    @property
-    def server(self) -> Host:
-        """Where transfers go first."""
-        if self._server is not None:
-            return self._server
-        return self._trusted[0] if self._trusted else Host.parse(DEFAULT_SERVER)
 
     async def generate_keys(self, path: str | Path | None = None) -> Path:
         """Make a key, write it to `path` (else `keyfile`) and `path`.pub, and return `path`.
@@ -136,7 +103,7 @@ class AsyncWallet:
                 tally = poll.tally(billot, conflict=pair is not None)
             unkept: list[str] = []
             if tally.verdict is Verdict.OWNER and tally.holding is not None:
-                keeper = await self._keeper()
+                keeper = self._keeper()
                 unkept = await keeper.keep(circle, {billot: tally.holding}, poll)
             answers = tuple(poll.answer(link, billot) for link in circle.links)
             return OwnerCheck(billot, circle.network, tally, answers, pair, bool(unkept))
@@ -171,7 +138,7 @@ class AsyncWallet:
         async with self._circle(self._near, self.quorum) as circle:
             listing = await list_billots(circle, owner, on_progress)
             finals = {b.id: b.tally.holding for b in listing.billots if b.tally.holding is not None}
-            keeper = await self._keeper()
+            keeper = self._keeper()
             unkept = await keeper.keep(circle, finals, on_progress=on_progress)
             return replace(listing, unkept=tuple(unkept))
 
@@ -191,11 +158,43 @@ class AsyncWallet:
         """
         words = billots.replace(",", " ").split() if isinstance(billots, str) else list(billots)
         ordered = check_request(words, to)
-        key = PrivateKey.load(self.keyfile, self._passphrase)
-        keeper = Keeper(KeptReceipts(self._data_dir), key.owner)
-        sender = Sender(key, self._data_dir, self.command, self.timeout_s, keeper, on_signed)
+        sender = self._sender(on_signed)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             return await send(sender, circle, ordered, to)
+
+    async def pay(
+        self,
+        amount: str | int,
+        to: str,
+        *,
+        dry_run: bool = False,
+        on_answer: Callable[[Answer], None] | None = None,
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Payment | Plan | NotExact:
+        """Pay an amount (``187.65``, or an int of mils) to the owner `to`, exactly.
+
+        One transfer of as few billots as there can be, in the journal before it leaves; then the
+        trusted servers are asked until a quorum names the payee. If the same amount to the same
+        payee was signed before and isn't final yet, that one is finished. `dry_run` returns the
+        Plan, and signs nothing. Without billots that make it exactly: NotExact. Raises as
+        `transfer` does, InputError for what is no amount, and AlreadySigned if another wallet of
+        this key was faster.
+        """
+        mils = check_amount(amount)
+        check_owner_id(to)
+        sender = self._sender(on_signed)
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            if dry_run:
+                await asyncio.gather(*(circle.greet(link) for link in circle.links))
+                circle.require_one()
+                return await plan(sender, circle, mils)
+            return await pay(sender, circle, mils, to, on_answer)
+
+    async def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
+        """Send again what `pay` signed and was not seen to arrive; raises as `transfer` does."""
+        sender = self._sender(None)
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            return await resume(sender, circle, on_answer)
 
     async def overview(self) -> Overview:
         """Owner, key file, network, and how each server of the list answers.
@@ -226,7 +225,7 @@ class AsyncWallet:
         """
         split_billot_id(billot)
         async with self._circle(self.trusted, self.quorum) as circle:
-            return await find_receipt(circle, await self._keeper(), billot, self.network)
+            return await find_receipt(circle, self._keeper(), billot, self.network)
 
     async def verify_receipt(self, data: bytes) -> ReceiptCheck:
         """What a receipt (its JSON) proves to who trusts `trusted`. Opens no connection.
@@ -280,7 +279,7 @@ class AsyncWallet:
             if not asked:
                 await asyncio.gather(*(circle.greet(link) for link in circle.links))
                 circle.require_one()
-                owner = (await self._keeper()).owner
+                owner = self._keeper().owner
                 own = {*store.summary(circle.network.id)} if owner is not None else set[str]()
                 own |= {*islice(circle.network.allocated_to(owner or ""), count)}
                 asked = await sample(circle, sorted(own), count)
@@ -299,29 +298,6 @@ class AsyncWallet:
             if any(link.reached for link in circle.links):
                 circle.require_one()
             return trust_report(circle, self.trusted, others, self.quorum)
-
-    async def _keeper(self) -> Keeper:
-        try:
-            owner: str | None = await self.owner_hash()
-        except KeyFileError:
-            owner = None
-        return Keeper(KeptReceipts(self._data_dir), owner)
-
-    @property
-    def _near(self) -> list[Host]:
-        if self._trusted is None and self._server is not None:
-            return [self._server]
-        return self.trusted
-
-    def _circle(self, hosts: list[Host], quorum: Quorum, server: Host | None = None) -> Circle:
-        return Circle(
-            hosts,
-            quorum=quorum,
-            known=KnownServers(self._data_dir),
-            network=self.network,
-            timeout_s=self.timeout_s,
-            server=server,
-        )
 
 
 def _alone(tally: Tally) -> Tally:

@@ -31,9 +31,10 @@ class _Head(Struct, frozen=True, tag="journal", tag_field="kind"):
     owner: OwnerId
 
 
-class _Signed(Struct, frozen=True, tag="signed", tag_field="kind"):
+class _Signed(Struct, frozen=True, tag="signed", tag_field="kind", omit_defaults=True):
     transfer: Transfer
     servers: tuple[PublicKey, ...]
+    pays: int | None = None
 
 
 class _Answered(Struct, frozen=True, tag="answered", tag_field="kind"):
@@ -41,11 +42,15 @@ class _Answered(Struct, frozen=True, tag="answered", tag_field="kind"):
     server: PublicKey
 
 
+class _Final(Struct, frozen=True, tag="final", tag_field="kind"):
+    transfer_id: TransferId
+
+
 class _Lapsed(Struct, frozen=True, tag="lapsed", tag_field="kind"):
     transfer_id: TransferId
 
 
-_Line = _Head | _Signed | _Answered | _Lapsed
+_Line = _Head | _Signed | _Answered | _Final | _Lapsed
 _decoder = msgspec.json.Decoder(_Line)
 
 
@@ -53,12 +58,15 @@ _decoder = msgspec.json.Decoder(_Line)
 class Entry:
     """A signed transfer; `servers` are the keys of those that spoke when it was signed or sent.
 
-    `answered` says that at least one server answered the transfer itself.
+    `answered` says that at least one server answered the transfer itself. `pays` is the amount
+    in mils that it was to pay, if it was an amount; `final` that the payee was seen to have it.
     """
 
     transfer: Transfer
     servers: set[str] = field(default_factory=set)
     answered: bool = False
+    pays: int | None = None
+    final: bool = False
 
 
 class Journal:
@@ -91,9 +99,9 @@ class Journal:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal = cls(path, descriptor, owner)
             journal._load()
-        except JournalError as error:
+        except BaseException as error:
             os.close(descriptor)
-            if isinstance(error.__cause__, BlockingIOError):
+            if isinstance(error, JournalError) and isinstance(error.__cause__, BlockingIOError):
                 return None
             raise
         return journal
@@ -113,16 +121,31 @@ class Journal:
         found = (self._rows.get((network_id, billot, seq), ()) for billot, seq in rows)
         return [self._entries[each] for each in dict.fromkeys(chain.from_iterable(found))]
 
-    def sign(self, transfer: Transfer, servers: Iterable[str] = ()) -> None:
+    def rows(self, network_id: str) -> set[tuple[str, int]]:
+        """All (billot id, new seq) rows that are signed over, dropped ones aside."""
+        return {(billot, seq) for network, billot, seq in self._rows if network == network_id}
+
+    def payments(self, network_id: str) -> list[Entry]:
+        """Amounts that were signed over and not seen to have arrived, the oldest first."""
+        return [
+            entry
+            for entry in self._entries.values()
+            if entry.pays is not None and not entry.final and entry.transfer.network == network_id
+        ]
+
+    def sign(
+        self, transfer: Transfer, servers: Iterable[str] = (), pays: int | None = None
+    ) -> None:
         """Write a transfer down; it is on disk when this returns, and may be sent.
 
-        `servers` are the keys of the servers that its seqs were asked of. Raises
-        AlreadySigned if a row of it stands in a live entry to somebody else.
+        `servers` are the keys of the servers that its seqs were asked of, `pays` the amount in
+        mils that it is to pay. Raises AlreadySigned if a row of it stands in a live entry to
+        somebody else.
         """
         for entry in self.find(transfer.network, transfer.billots):
             if entry.transfer.to != transfer.to:
                 raise already_signed(entry.transfer)
-        line = _Signed(transfer, tuple(sorted(set(servers))))
+        line = _Signed(transfer, tuple(sorted(set(servers))), pays)
         self._append(line)
         self._apply(line)
 
@@ -134,6 +157,14 @@ class Journal:
         line = _Answered(transfer_id, server)
         self._append(line)
         self._apply(line)
+
+    def final(self, transfer_id: str) -> None:
+        """Write down that a quorum named the payee: it need not be sent again."""
+        entry = self._entries.get(transfer_id)
+        if entry is not None and not entry.final:
+            line = _Final(transfer_id)
+            self._append(line)
+            self._apply(line)
 
     def lapse(self, entry: Entry, servers_now: Iterable[str]) -> bool:
         """Drop an entry if the servers that knew of it are all gone, and say whether it was.
@@ -181,8 +212,8 @@ class Journal:
 
     def _apply(self, line: _Line) -> None:
         match line:
-            case _Signed(transfer, servers):
-                entry = self._entries.setdefault(transfer.id, Entry(transfer))
+            case _Signed(transfer, servers, pays):
+                entry = self._entries.setdefault(transfer.id, Entry(transfer, pays=pays))
                 entry.servers.update(servers)
                 for billot, seq in transfer.billots:
                     ids = self._rows.setdefault((transfer.network, billot, seq), [])
@@ -192,10 +223,15 @@ class Journal:
                 entry = self._entries[transfer_id]
                 entry.servers.add(server)
                 entry.answered = True
+            case _Final(transfer_id):
+                self._entries[transfer_id].final = True
             case _Lapsed(transfer_id):
                 transfer = self._entries.pop(transfer_id).transfer
                 for billot, seq in transfer.billots:
-                    self._rows[transfer.network, billot, seq].remove(transfer_id)
+                    ids = self._rows[transfer.network, billot, seq]
+                    ids.remove(transfer_id)
+                    if not ids:
+                        del self._rows[transfer.network, billot, seq]
             case _Head():
                 raise KeyError(line.owner)
 

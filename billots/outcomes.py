@@ -132,6 +132,54 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """Billots of one's own that make an amount (in mils) exactly, as few as there can be."""
+
+    network: Network
+    mils: int
+    billots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotExact:
+    """No billots of one's own make the amount (in mils) exactly: nothing was signed.
+
+    `below` and `above` are the nearest amounts that some make, None where there is none;
+    `total_mils` is all that there is to pay with.
+    """
+
+    network: Network
+    mils: int
+    total_mils: int
+    below: int | None
+    above: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """An amount (in mils) that was signed over to somebody, in one transfer.
+
+    `votes` of `n` servers name the payee for each of its billots, `needed` make a quorum.
+    `seconds` is how long that took from sending it, None if it is not final yet. `resumed`: it was
+    signed before, and only sent again.
+    """
+
+    network: Network
+    mils: int
+    transfer: Transfer
+    votes: int
+    needed: int
+    n: int
+    seconds: float | None
+    resumed: bool
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a quorum names the payee for all of it."""
+        return self.seconds is not None
+
+
+@dataclass(frozen=True, slots=True)
 class OwnedBillot:
     """A billot that a quorum of signed votes says is the owner's; its value in mils."""
 

@@ -55,7 +55,8 @@ _PASSED_OVER = frozenset(
 class Sender:
     """One wallet's hand: the key, where its journal is, and how its command is typed.
 
-    `keeper` has the receipts; `on_signed` is called once a transfer is in the journal.
+    `keeper` has the receipts; `on_signed` is called once a transfer is in the journal. `pays` is
+    the amount in mils that the transfer is to pay, if it is an amount.
     """
 
     key: PrivateKey
@@ -64,6 +65,22 @@ class Sender:
     timeout_s: float
     keeper: Keeper
     on_signed: Callable[[Transfer], None] | None = None
+    pays: int | None = None
+
+    async def journal(self) -> Journal:
+        """The journal, locked; another process has it only for a moment. Raises JournalError."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.timeout_s
+        while True:
+            journal = Journal.open(self.key.owner, self.data_dir)
+            if journal is not None:
+                return journal
+            if loop.time() > end:
+                raise JournalError(
+                    "another process keeps the journal of this key locked",
+                    "end the other bwallet, then try again",
+                )
+            await asyncio.sleep(_LOCKED_AGAIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +185,7 @@ async def _sign(
     lapsed: list[Transfer] = []
     asked_all = False
     while True:
-        with await _journal(sender) as journal:
+        with await sender.journal() as journal:
             rows = [
                 _row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
@@ -185,7 +202,7 @@ async def _sign(
                 stored = _stored(entries, rows, to)
                 transfer = stored or Transfer.sign(network, key, to, rows)
                 if stored is None:
-                    journal.sign(transfer, circle.answering_keys)
+                    journal.sign(transfer, circle.answering_keys, sender.pays)
                 return _Signed(transfer, stored is not None, tuple(lapsed))
         # Which keys are gone only a full round can tell; the lock isn't held for it.
         await Poll(circle, list(holdings), everyone=True).run(sender.timeout_s)
@@ -215,22 +232,6 @@ def _stored(entries: Iterable[Entry], rows: Iterable[tuple[str, int]], to: str) 
         e.transfer for e in entries if e.transfer.to == to and set(e.transfer.billots) == wanted
     )
     return next(same, None)
-
-
-async def _journal(sender: Sender) -> Journal:
-    """The journal, locked; another process has it only for a moment."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + sender.timeout_s
-    while True:
-        journal = Journal.open(sender.key.owner, sender.data_dir)
-        if journal is not None:
-            return journal
-        if loop.time() > end:
-            raise JournalError(
-                "another process keeps the journal of this key locked",
-                "end the other bwallet, then try again",
-            )
-        await asyncio.sleep(_LOCKED_AGAIN_S)
 
 
 async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
@@ -315,5 +316,5 @@ async def _note_answer(sender: Sender, circle: Circle, link: Link, transfer: Tra
             await link.statement(circle.network.id, [transfer.billots[0][0]])
     if link.key is not None:
         # Without this line the entry only stays for longer: no reason to hide the answer.
-        with contextlib.suppress(JournalError), await _journal(sender) as journal:
+        with contextlib.suppress(JournalError), await sender.journal() as journal:
             journal.answered(transfer.id, link.key)

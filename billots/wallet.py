@@ -13,8 +13,11 @@ from billots.host import Host
 from billots.outcomes import (
     KeyAccepted,
     Listing,
+    NotExact,
     Overview,
     OwnerCheck,
+    Payment,
+    Plan,
     ReceiptCheck,
     ReceiptFound,
     Sent,
@@ -70,6 +73,25 @@ class Wallet:
     ) -> Sent:
         """See `AsyncWallet.transfer`."""
         return _run(self.awaitable.transfer(billots, to, on_signed))
+
+    def pay(
+        self,
+        amount: str | int,
+        to: str,
+        *,
+        dry_run: bool = False,
+        on_answer: Callable[[Answer], None] | None = None,
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Payment | Plan | NotExact:
+        """See `AsyncWallet.pay`."""
+        verb = self.awaitable.pay(
+            amount, to, dry_run=dry_run, on_answer=on_answer, on_signed=on_signed
+        )
+        return _run(verb)
+
+    def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
+        """See `AsyncWallet.resume`."""
+        return _run(self.awaitable.resume(on_answer))
 
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""

@@ -113,7 +113,7 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
     try:
         sent = wallet.transfer(billots, to, signed.append)
     except KeyboardInterrupt:
-        _tell_interrupted(settings, signed[0] if signed else None)
+        tell_interrupted(settings, signed[0] if signed else None)
         raise
     warn_exposed(settings.keyfile, sent.transfer.sender)
     for lapsed in sent.lapsed:
@@ -137,7 +137,7 @@ def transfer(settings: Settings, billots: str, to: str) -> int:
     return OK
 
 
-def _tell_interrupted(settings: Settings, signed: Transfer | None) -> None:
+def tell_interrupted(settings: Settings, signed: Transfer | None) -> None:
     """What became of a transfer that Ctrl-C ended: what is signed may still arrive."""
     message, hint = "interrupted: nothing was signed or sent now", "the same command begins again"
     if signed is not None:

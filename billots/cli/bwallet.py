@@ -51,6 +51,7 @@ Examples:
   bwallet --check-owner a-1 --trusted localhost:7333-7349
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
+  bwallet --pay 187.65 OWNER --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
@@ -122,6 +123,14 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="ID TO",
     help="Send a billot, or several (a-1,b-7), to the owner TO.",
 )
+@_action(
+    "--pay",
+    nargs=2,
+    metavar="AMOUNT TO",
+    help="Pay an amount exactly, and wait until it is final.",
+)
+@_action("--balance", is_flag=True, help="What you have, by denomination.")
+@_action("--resume", is_flag=True, help="Finish payments that were signed and aren't final.")
 @_action("--receipt", metavar="ID", help="Write a billot's receipt: receipt-ID.json.")
 @_action(
     "--verify-receipt",
@@ -178,6 +187,7 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="FILE",
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
+@_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
 @_action(
     "--count",
     type=click.IntRange(1, 4096),
@@ -210,6 +220,10 @@ def bwallet(
     check_owner: str | None,
     who_owns: str | None,
     transfer: tuple[str, str] | None,
+    pay: tuple[str, str] | None,
+    balance: bool,
+    resume: bool,
+    dry_run: bool,
     receipt: str | None,
     verify_receipt: str | None,
     accept_key: str | None,
@@ -231,6 +245,9 @@ def bwallet(
         "--check-owner": ("actions", "check_owner", _if(check_owner)),
         "--who-owns": ("actions", "who_owns", _if(who_owns)),
         "--transfer": ("actions", "transfer", transfer),
+        "--pay": ("payments", "pay", pay),
+        "--balance": ("payments", "balance", () if balance else None),
+        "--resume": ("payments", "resume", () if resume else None),
         "--receipt": ("papers", "receipt", _if(receipt, output)),
         "--verify-receipt": ("papers", "verify_receipt", _if(verify_receipt)),
         "--accept-key": ("papers", "accept_key", _if(accept_key)),
@@ -242,9 +259,13 @@ def bwallet(
         raise click.UsageError(f"one action at a time, not {' and '.join(named)}")
     if output is not None and receipt is None:
         raise click.UsageError("--output goes with --receipt")
+    if dry_run and pay is None:
+        raise click.UsageError("--dry-run goes with --pay")
     module, verb, words = wanted[named[0]] if named else ("actions", "overview", ())
     try:
-        status: int = getattr(import_module(f"billots.cli.{module}"), verb)(given, *(words or ()))
+        more = {"dry_run": dry_run} if pay is not None else {}
+        action = getattr(import_module(f"billots.cli.{module}"), verb)
+        status: int = action(given, *(words or ()), **more)
     except BillotsError as error:
         if given.json:
             from billots.cli.documents import error_fields

@@ -8,6 +8,7 @@ from billots.errors import BillotsError, Refused
 from billots.network import format_mils
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from billots.findings import AuditReport, Contradiction
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from billots.outcomes import (
         KeyAccepted,
         Listing,
+        NotExact,
         Overview,
         OwnerCheck,
+        Payment,
+        Plan,
         ReceiptCheck,
         ReceiptFound,
         Sent,
@@ -116,6 +120,64 @@ def sent_fields(sent: Sent) -> dict[str, Any]:
         "server": sent.host.place,
         "resent": sent.resent,
         "lapsed": [lapsed.id for lapsed in sent.lapsed],
+    }
+
+
+def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
+    """Amounts that were signed over; `seconds` is null while one isn't final."""
+    return {
+        "final": all(payment.is_final for payment in payments),
+        "payments": [
+            {
+                "amount": format_mils(payment.mils),
+                "to": payment.transfer.to,
+                "transfer_id": payment.transfer.id,
+                "network": {"name": payment.network.name, "id": payment.network.id},
+                "billots": [billot for billot, _ in payment.transfer.billots],
+                "final": payment.is_final,
+                "votes": payment.votes,
+                "needed": payment.needed,
+                "n": payment.n,
+                "seconds": payment.seconds,
+                "resumed": payment.resumed,
+            }
+            for payment in payments
+        ],
+    }
+
+
+def plan_fields(plan: Plan) -> dict[str, Any]:
+    """What would pay an amount."""
+    return {
+        "amount": format_mils(plan.mils),
+        "network": {"name": plan.network.name, "id": plan.network.id},
+        "billots": [{"id": b, "value": plan.network.value(b)} for b in plan.billots],
+    }
+
+
+def not_exact_fields(found: NotExact) -> dict[str, Any]:
+    """Why an amount can't be paid; `below` and `above` are null where there is none."""
+    return {
+        "error": "NotExact",
+        "amount": format_mils(found.mils),
+        "network": {"name": found.network.name, "id": found.network.id},
+        "below": None if found.below is None else format_mils(found.below),
+        "above": None if found.above is None else format_mils(found.above),
+        "total": format_mils(found.total_mils),
+    }
+
+
+def balance_fields(listing: Listing, counts: Mapping[int, int]) -> dict[str, Any]:
+    """What an owner has by denomination. Values are decimal texts, exact."""
+    return {
+        "owner": listing.owner,
+        "network": {"name": listing.network.name, "id": listing.network.id},
+        "denominations": [
+            {"value": format_mils(m), "count": count, "total": format_mils(m * count)}
+            for m, count in sorted(counts.items(), reverse=True)
+        ],
+        "total": format_mils(listing.total_mils),
+        "complete": listing.is_complete and not listing.undecided,
     }
 
 

@@ -21,7 +21,8 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 
 ORDER = {
     "values": (
-        "errors version limits lazy network framing host hosts crypto merkle holding notifications"
+        "errors version limits lazy network framing host hosts crypto merkle holding notifications "
+        "purse"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
@@ -46,12 +47,12 @@ ORDER = {
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "presenting sending proving accepting feed_votes findings audit sampling async_wallet "
-        "wallet"
+        "presenting sending paying proving accepting feed_votes findings audit sampling "
+        "wallet_settings async_wallet wallet"
     ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
-        "cli.actions cli.bserver cli.bwallet cli.start"
+        "cli.actions cli.payments cli.bserver cli.bwallet cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",

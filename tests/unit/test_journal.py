@@ -227,3 +227,50 @@ def test_an_answer_to_what_it_does_not_hold_is_not_written(tmp_path):
         journal.answered(signed().id, ONE)
         journal.answered("0" * 64, ONE)
         assert journal.path.stat().st_size == size
+
+
+# -- payments ----------------------------------------------------------------------------------
+
+
+def test_a_payment_is_unfinished_until_it_is_seen_to_be_final(tmp_path):
+    first, second = signed(), signed(BOB, [("b-1", 1)])
+    with opened(tmp_path) as journal:
+        journal.sign(first, [ONE], pays=100_000)
+        journal.sign(second)  # no amount: a transfer of billots that somebody named
+    with opened(tmp_path) as journal:
+        (entry,) = journal.payments(TEST.id)
+        assert (entry.transfer, entry.pays, entry.final) == (first, 100_000, False)
+        assert journal.payments("0" * 32) == []
+        journal.final(first.id)
+        assert journal.payments(TEST.id) == []
+    with opened(tmp_path) as journal:
+        assert journal.payments(TEST.id) == []
+        size = journal.path.stat().st_size
+        journal.final(first.id)
+        journal.final("0" * 64)
+        assert journal.path.stat().st_size == size, "said once"
+
+
+def test_all_that_is_signed_over(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed(rows=[("a-1", 1), ("b-7", 3)]), [ONE])
+        assert journal.rows(TEST.id) == {("a-1", 1), ("b-7", 3)}
+        assert journal.rows("0" * 32) == set()
+        (entry,) = journal.find(TEST.id, [("a-1", 1)])
+        journal.answered(entry.transfer.id, ONE)
+        assert journal.lapse(entry, [TWO])
+        assert journal.rows(TEST.id) == set()
+
+
+def test_what_ends_an_open_leaves_no_lock(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_load", killed)
+        with pytest.raises(Killed):
+            Journal.open(KEY.owner, tmp_path)
+    opened(tmp_path).close()

@@ -1,0 +1,144 @@
+"""Actions of ``bwallet`` with amounts: what there is, and paying it exactly."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from billots.cli import documents
+from billots.cli.actions import tell_interrupted, warn_exposed, warn_servers, warn_unkept
+from billots.cli.printing import NO, OK, document, line, some, tell
+from billots.network import format_mils
+
+if TYPE_CHECKING:
+    from billots.cli.bwallet import Settings
+    from billots.outcomes import Listing, NotExact, Payment, Plan
+    from billots.poll import Answer
+    from billots.transfer import Transfer
+    from billots.wallet import Wallet
+
+
+def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
+    """``--pay AMOUNT TO``."""
+    from billots.outcomes import NotExact, Payment
+
+    wallet = settings.wallet(unlock=True)
+    signed: list[Transfer] = []
+    try:
+        with _live(settings, wallet) as on_answer:
+            found = wallet.pay(
+                amount, to, dry_run=dry_run, on_answer=on_answer, on_signed=signed.append
+            )
+    except KeyboardInterrupt:
+        tell_interrupted(settings, signed[0] if signed else None)
+        raise
+    if isinstance(found, NotExact):
+        return _show_not_exact(settings, found)
+    if isinstance(found, Payment):
+        warn_exposed(settings.keyfile, found.transfer.sender)
+        return _show_payments(settings, [found])
+    return _show_plan(settings, found)
+
+
+def resume(settings: Settings) -> int:
+    """``--resume``."""
+    wallet = settings.wallet(unlock=True)
+    with _live(settings, wallet) as on_answer:
+        payments = wallet.resume(on_answer)
+    return _show_payments(settings, payments)
+
+
+def balance(settings: Settings) -> int:
+    """``--balance``."""
+    wallet = settings.wallet()
+    listing = wallet.list_billots()
+    warn_exposed(settings.keyfile, listing.owner)
+    warn_servers(listing.answers)
+    warn_unkept(listing.unkept)
+    counts = _counts(listing)
+    if settings.json:
+        document(documents.balance_fields(listing, counts))
+    else:
+        for mils, count in sorted(counts.items(), reverse=True):
+            line(f"{count:>12,} x {format_mils(mils):<8} {format_mils(mils * count)}")
+        line(f"Total: {format_mils(listing.total_mils)}")
+    if listing.undecided:
+        tell("note", f"not counted, no quorum: {some([b.id for b in listing.undecided])}")
+    return NO if listing.undecided or not listing.is_complete else OK
+
+
+def _counts(listing: Listing) -> Counter[int]:
+    """How many billots of each value there are."""
+    counts = Counter(billot.mils for billot in listing.billots)
+    for run in listing.unmoved:
+        counts[run.mils] += run.last - run.first + 1
+    return counts
+
+
+def _live(
+    settings: Settings, wallet: Wallet
+) -> AbstractContextManager[Callable[[Answer], None] | None]:
+    if not sys.stderr.isatty() or settings.json:
+        return nullcontext()
+    from billots.cli.live import answers_live
+
+    return answers_live(wallet.awaitable.trusted)
+
+
+def _show_plan(settings: Settings, plan: Plan) -> int:
+    if settings.json:
+        document(documents.plan_fields(plan))
+        return OK
+    line(f"Would pay: {format_mils(plan.mils)} with {_number(len(plan.billots))}")
+    for billot in plan.billots:
+        line(f"Billot: {billot} Value: {plan.network.value(billot)}")
+    line("nothing was signed (--dry-run)")
+    return OK
+
+
+def _show_not_exact(settings: Settings, found: NotExact) -> int:
+    if settings.json:
+        document(documents.not_exact_fields(found))
+        return NO
+    line(f"No exact set: no billots of yours make {format_mils(found.mils)}")
+    near = [format_mils(mils) for mils in (found.below, found.above) if mils is not None]
+    if near:
+        line(f"nearest amounts: {' and '.join(near)}")
+    line(f"Total: {format_mils(found.total_mils)}")
+    return NO
+
+
+def _show_payments(settings: Settings, payments: list[Payment]) -> int:
+    if settings.json:
+        document(documents.payments_fields(payments))
+    for payment in payments:
+        if not settings.json:
+            _show_payment(payment)
+        if not payment.is_final:
+            tell(
+                "warning",
+                f"not final yet: {payment.votes} of {payment.n} servers name the payee, "
+                f"{payment.needed} needed; it is signed and kept",
+                "bwallet --resume sends it again and looks again; it never pays twice",
+            )
+    if not payments and not settings.json:
+        line("Nothing to resume: all that was signed is final.")
+    return OK if all(payment.is_final for payment in payments) else NO
+
+
+def _show_payment(payment: Payment) -> None:
+    count = len(payment.transfer.billots)
+    if payment.seconds is None:
+        line(f"Sent: {format_mils(payment.mils)} to {payment.transfer.to}")
+    else:
+        line(f"Paid: {format_mils(payment.mils)} to {payment.transfer.to}")
+        line(f"{payment.votes} of {payment.n}, final in {payment.seconds:.2f} s")
+    again = " (signed before, sent again)" if payment.resumed else ""
+    line(f"transfer id: {payment.transfer.id}, {_number(count)}{again}")
+
+
+def _number(count: int) -> str:
+    return "1 billot" if count == 1 else f"{count} billots"

@@ -1,0 +1,183 @@
+"""Paying an amount: which billots make it exactly, one transfer, and final when a quorum says so.
+
+A payment is in the journal, with its amount, before it leaves. Whoever asks again for the same
+amount to the same payee while it isn't final gets that one finished, never a second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from billots.circle import Circle
+from billots.errors import InputError, Unreachable
+from billots.journal import Entry
+from billots.listing import list_billots
+from billots.network import ROWS_MAX, parse_mils, shown, split_billot_id
+from billots.outcomes import Listing, NotExact, Payment, Plan
+from billots.poll import Answer, Poll
+from billots.purse import choose, nearest
+from billots.quorum import Verdict
+from billots.sending import Sender, send
+from billots.transfer import Transfer
+
+_AGAIN_AFTER_S = 0.02
+OnAnswer = Callable[[Answer], None]
+
+
+def check_amount(amount: str | int) -> int:
+    """An amount in mils; raises InputError for what is none, and for nothing at all."""
+    try:
+        mils = amount if isinstance(amount, int) else parse_mils(amount)
+    except ValueError as error:
+        raise InputError(
+            f"not an amount: {shown(str(amount))}",
+            "an amount is written 187.65 or 0.005, with at most three decimals",
+        ) from error
+    if mils <= 0:
+        raise InputError("an amount is more than nothing")
+    return mils
+
+
+async def plan(sender: Sender, circle: Circle, mils: int) -> Plan | NotExact:
+    """What would pay an amount. Raises InputError if it takes more than one transfer moves."""
+    listing = await list_billots(circle, sender.key.owner)
+    answering, needed = len(circle.answering_keys), circle.quorum.needed(circle.n)
+    if answering < needed:
+        raise Unreachable(
+            f"{answering} of {circle.n} servers answer, and {needed} are needed",
+            "the same command tries again",
+        )
+    purse = await _purse(sender, circle, listing)
+    counts = {value: len(billots) for value, billots in purse.items()}
+    chosen = choose(counts, mils)
+    if chosen is None:
+        return NotExact(circle.network, mils, listing.total_mils, *nearest(counts, mils))
+    count = sum(chosen.values())
+    if count > ROWS_MAX:
+        raise InputError(
+            f"that takes {count} billots, and a transfer moves at most {ROWS_MAX}",
+            "pay it in parts",
+        )
+    billots = [billot for value, number in chosen.items() for billot in purse[value][:number]]
+    return Plan(circle.network, mils, tuple(sorted(billots, key=split_billot_id)))
+
+
+async def pay(
+    sender: Sender, circle: Circle, mils: int, to: str, on_answer: OnAnswer | None = None
+) -> Payment | NotExact:
+    """Pay an amount, or finish the one that was signed before and isn't final yet.
+
+    Raises what `Wallet.pay` says.
+    """
+    for entry in await _unfinished(sender, circle):
+        if (entry.pays, entry.transfer.to) == (mils, to):
+            return await finish(sender, circle, entry, on_answer)
+    found = await plan(sender, circle, mils)
+    if isinstance(found, NotExact):
+        return found
+    begun = asyncio.get_running_loop().time()
+    sent = await send(replace(sender, pays=mils), circle, found.billots, to)
+    return await _until_final(sender, circle, _Paid(sent.transfer, mils, begun), on_answer)
+
+
+async def resume(
+    sender: Sender, circle: Circle, on_answer: OnAnswer | None = None
+) -> list[Payment]:
+    """Finish all that was signed and isn't final, the oldest first. Raises as `pay` does."""
+    entries = await _unfinished(sender, circle)
+    return [await finish(sender, circle, entry, on_answer) for entry in entries]
+
+
+async def finish(
+    sender: Sender, circle: Circle, entry: Entry, on_answer: OnAnswer | None = None
+) -> Payment:
+    """Send a payment again, unless its payee has it by now, or has passed it on."""
+    transfer, begun = entry.transfer, asyncio.get_running_loop().time()
+    assert entry.pays is not None, "it is a payment"
+    paid = _Paid(transfer, entry.pays, begun, again=True)
+    payment = await _until_final(sender, circle, replace(paid, looks_once=True), on_answer)
+    if payment.is_final:
+        return payment
+    await send(sender, circle, [billot for billot, _ in transfer.billots], transfer.to)
+    return await _until_final(sender, circle, paid, on_answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paid:
+    transfer: Transfer
+    mils: int
+    begun: float
+    again: bool = False
+    looks_once: bool = False
+
+
+async def _until_final(
+    sender: Sender, circle: Circle, paid: _Paid, on_answer: OnAnswer | None
+) -> Payment:
+    """Ask the trusted servers until a quorum names the payee for each billot, or time is up."""
+    transfer, loop = paid.transfer, asyncio.get_running_loop()
+    end, pause_s = loop.time() + sender.timeout_s, _AGAIN_AFTER_S
+    while True:
+        poll = Poll(circle, [billot for billot, _ in transfer.billots], on_answer=on_answer)
+        await poll.run(max(_AGAIN_AFTER_S, end - loop.time()))
+        circle.require_one()
+        final = all(_has(poll, *row, transfer.to) for row in transfer.billots)
+        if final or paid.looks_once or loop.time() + pause_s > end:
+            break
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    votes = min(_votes(poll, *row, transfer.to) for row in transfer.billots)
+    needed = circle.quorum.needed(circle.n)
+    seconds = None
+    if final:
+        seconds = loop.time() - paid.begun
+        with await sender.journal() as journal:
+            journal.final(transfer.id)
+    return Payment(
+        circle.network, paid.mils, transfer, votes, needed, circle.n, seconds, paid.again
+    )
+
+
+def _votes(poll: Poll, billot: str, seq: int, to: str) -> int:
+    """How many servers name the payee, or an owner after him."""
+    said = poll.votes[billot].values()
+    return sum(h.seq > seq or (h.seq == seq and h.owner == to) for h in said)
+
+
+def _has(poll: Poll, billot: str, seq: int, to: str) -> bool:
+    """Whether a quorum names the payee; or somebody after him, for then he had it."""
+    tally = poll.tally(billot)
+    if tally.verdict is not Verdict.OWNER or tally.holding is None:
+        return False
+    holding = tally.holding
+    return holding.seq > seq or (holding.seq == seq and holding.owner == to)
+
+
+async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:
+    await asyncio.gather(*(circle.greet(link) for link in circle.links))
+    circle.require_one()
+    with await sender.journal() as journal:
+        return journal.payments(circle.network.id)
+
+
+async def _purse(sender: Sender, circle: Circle, listing: Listing) -> dict[int, list[str]]:
+    """Billots to pay with, by value; without those that are signed over already.
+
+    Of a value no more than one transfer moves, for an issuer has millions.
+    """
+    with await sender.journal() as journal:
+        signed = journal.rows(circle.network.id)
+    purse: defaultdict[int, list[str]] = defaultdict(list)
+    for billot in listing.billots:
+        holding = billot.tally.holding
+        if holding is not None and (billot.id, holding.seq + 1) not in signed:
+            purse[billot.mils].append(billot.id)
+    for run in listing.unmoved:
+        numbers = range(run.first, run.last + 1)
+        ids = (f"{run.prefix}{number}" for number in numbers)
+        purse[run.mils] += islice((b for b in ids if (b, 1) not in signed), ROWS_MAX)
+    return purse

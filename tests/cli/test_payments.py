@@ -1,0 +1,132 @@
+"""Amounts as they are typed: paying, planning, finishing and what there is; with a real server."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
+from servers import MOCK, USER1, USER2, Process, signed
+from test_bwallet import NOBODY, Terminal, error
+
+from billots.journal import Journal
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with Process(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def terminal(tmp_path, server):
+    """User1's: a-1, b-1 and c-1, which is 170."""
+    shutil.copy(MOCK / "user1", tmp_path / "key")
+    shutil.copy(MOCK / "user1.pub", tmp_path / "key.pub")
+    made = Terminal(tmp_path)
+    made.env["BWALLET_TRUSTED"] = server.address
+    return made
+
+
+def test_pay_says_when_it_is_final(terminal):
+    out, err, status = terminal.run("--pay", "120", USER2.owner)
+    assert (err, status) == ("", 0)
+    first, second, third = out.splitlines()
+    assert first == f"Paid: 120 to {USER2.owner}"
+    assert re.fullmatch(r"1 of 1, final in \d\.\d\d s", second)
+    assert re.fullmatch(r"transfer id: [0-9a-f]{64}, 2 billots", third)
+    assert terminal.run("--balance")[0] == "           1 x 50       50\nTotal: 50\n"
+
+
+def test_pay_as_one_document(terminal):
+    out, err, status = terminal.run("--pay", "50", USER2.owner, "--json")
+    assert (err, status) == ("", 0)
+    (payment,) = json.loads(out)["payments"]
+    assert (payment["amount"], payment["to"], payment["final"]) == ("50", USER2.owner, True)
+    assert payment["billots"] == ["b-1"]
+
+
+def test_a_dry_run_shows_the_plan_and_signs_nothing(terminal):
+    out, err, status = terminal.run("--pay", "70", USER2.owner, "--dry-run")
+    assert (err, status) == ("", 0)
+    assert out == (
+        "Would pay: 70 with 2 billots\n"
+        "Billot: b-1 Value: 50\n"
+        "Billot: c-1 Value: 20\n"
+        "nothing was signed (--dry-run)\n"
+    )
+    assert terminal.run("--balance")[0].endswith("Total: 170\n")
+    out, _, status = terminal.run("--pay", "70", USER2.owner, "--dry-run", "--json")
+    assert status == 0
+    assert [row["id"] for row in json.loads(out)["billots"]] == ["b-1", "c-1"]
+
+
+def test_no_exact_set_says_what_is_near(terminal):
+    out, err, status = terminal.run("--pay", "30", USER2.owner)
+    assert (err, status) == ("", 1)
+    assert out == (
+        "No exact set: no billots of yours make 30\nnearest amounts: 20 and 50\nTotal: 170\n"
+    )
+    out, _, status = terminal.run("--pay", "171", USER2.owner, "--json")
+    assert status == 1
+    document = json.loads(out)
+    assert (document["error"], document["below"], document["above"]) == ("NotExact", "170", None)
+
+
+def test_the_balance_by_denomination(terminal):
+    out, err, status = terminal.run("--balance")
+    assert (err, status) == ("", 0)
+    assert out == (
+        "           1 x 100      100\n"
+        "           1 x 50       50\n"
+        "           1 x 20       20\n"
+        "Total: 170\n"
+    )
+    document = json.loads(terminal.run("--balance", "--json")[0])
+    assert document["total"] == "170"
+    assert document["denominations"][0] == {"value": "100", "count": 1, "total": "100"}
+
+
+def test_resume_finishes_what_was_signed(terminal):
+    assert terminal.run("--resume")[0] == "Nothing to resume: all that was signed is final.\n"
+    with Journal.open(USER1.owner, terminal.directory / "data" / "billots") as journal:
+        journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000)
+    out, err, status = terminal.run("--resume")
+    assert (err, status) == ("", 0)
+    assert out.startswith(f"Paid: 100 to {USER2.owner}\n")
+    assert out.endswith(", 1 billot (signed before, sent again)\n")
+
+
+@pytest.mark.parametrize("amount", ["0", "1e3", "0.0001", "1,50", "", "x\x1b[2J"])
+def test_wrong_amounts(tmp_path, amount):
+    out, err, status = Terminal(tmp_path).run("--pay", amount, USER2.owner, *NOBODY)
+    assert (out, status) == ("", 2)
+    assert err.startswith("bwallet: error: ")
+    assert "amount" in err
+    assert "\x1b" not in err
+
+
+def test_wrong_words(tmp_path):
+    terminal = Terminal(tmp_path)
+    out, err, status = terminal.run("--pay", "-1", USER2.owner, *NOBODY)
+    assert (out, status) == ("", 2)
+    assert "amount" in err or "option" in err
+    assert terminal.run("--dry-run") == (
+        "",
+        error("--dry-run goes with --pay", "bwallet --help"),
+        2,
+    )
+    _, err, status = terminal.run("--pay", "1", "nobody", *NOBODY)
+    assert status == 2
+    assert "not an owner id: nobody" in err
+
+
+def test_nobody_reached(tmp_path):
+    shutil.copy(MOCK / "user1", tmp_path / "key")
+    out, _, status = Terminal(tmp_path).run("--pay", "1", USER2.owner, *NOBODY)
+    assert (out, status) == ("", 3)
