@@ -150,6 +150,8 @@ class AsyncWallet(WalletSettings):
     ) -> Sent:
         """Send billots (an id, ids with commas, or several) to the owner `to`.
 
+        `to` may be an owner id, with a checksum or without, or the name of a contact.
+
         The signed transfer is in the journal before it leaves; `on_signed` is called then. The
         same request sends the same bytes again. A server that has not settled what is spent
         is shown the receipts. Raises InputError; KeyFileError; JournalError; AlreadySigned if one
@@ -157,6 +159,7 @@ class AsyncWallet(WalletSettings):
         WrongNetwork, ServerKeyChanged; Unreachable if no server took it.
         """
         words = billots.replace(",", " ").split() if isinstance(billots, str) else list(billots)
+        to = self._contacts.read(to)
         ordered = check_request(words, to)
         sender = self._sender(on_signed)
         async with self._circle(self._near, self.quorum, self.server) as circle:
@@ -173,6 +176,8 @@ class AsyncWallet(WalletSettings):
     ) -> Payment | Plan | NotExact:
         """Pay an amount (``187.65``, or an int of mils) to the owner `to`, exactly.
 
+        `to` is as for `transfer`.
+
         One transfer of as few billots as there can be, in the journal before it leaves; then the
         trusted servers are asked until a quorum names the payee. If the same amount to the same
         payee was signed before and isn't final yet, that one is finished. `dry_run` returns the
@@ -180,8 +185,7 @@ class AsyncWallet(WalletSettings):
         `transfer` does, InputError for what is no amount, and AlreadySigned if another wallet of
         this key was faster.
         """
-        mils = check_amount(amount)
-        check_owner_id(to)
+        mils, to = check_amount(amount), self._contacts.read(to)
         sender = self._sender(on_signed)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             if dry_run:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from billots.circle import Circle
+from billots.contacts import Contacts
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import KeyFileError
 from billots.host import Host, parse_hosts
@@ -64,6 +65,10 @@ class WalletSettings:
         key = PrivateKey.load(self.keyfile, self._passphrase)
         keeper = Keeper(KeptReceipts(self._data_dir), key.owner)
         return Sender(key, self._data_dir, self.command, self.timeout_s, keeper, on_signed)
+
+    @property
+    def _contacts(self) -> Contacts:
+        return Contacts(self._data_dir)
 
     def _keeper(self) -> Keeper:
         try:

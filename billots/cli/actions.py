@@ -15,6 +15,7 @@ from billots.cli import documents
 from billots.cli.printing import NO, NOBODY, OK, PROGRAM, document, line, name, some, tell
 from billots.cli.program import fail
 from billots.network import format_mils
+from billots.owners import with_checksum
 
 if TYPE_CHECKING:
     from billots.cli.bwallet import Settings
@@ -49,9 +50,11 @@ def show_hash(settings: Settings) -> int:
     owner = owner_id(load_public_key(settings.keyfile))
     warn_exposed(settings.keyfile, owner)
     if settings.json:
-        document({"owner": owner})
-    else:
-        line(f"Hash: {owner}")
+        document({"owner": owner, "checked": with_checksum(owner)})
+        return OK
+    line(f"Hash: {owner}")
+    if sys.stdout.isatty():  # a script takes what it prints for the owner id
+        line(f"to give away, with a checksum: {with_checksum(owner)}")
     return OK
 
 
@@ -308,6 +311,8 @@ def _show_overview(seen: Overview) -> None:
 
     missing = "" if seen.owner is not None else " (no key: bwallet --genkeys makes one)"
     line(f"Owner: {seen.owner or '-'}")
+    if seen.owner is not None:
+        line(f"to give away, with a checksum: {with_checksum(seen.owner)}")
     line(f"key file: {name(seen.keyfile)}{missing}")
     network = f"{seen.network.name} {seen.network.id}" if seen.network is not None else "unknown"
     line(f"network: {network}")

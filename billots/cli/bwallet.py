@@ -51,7 +51,8 @@ Examples:
   bwallet --check-owner a-1 --trusted localhost:7333-7349
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
-  bwallet --pay 187.65 OWNER --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --contact bob OWNER
+  bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
@@ -130,6 +131,8 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="Pay an amount exactly, and wait until it is final.",
 )
 @_action("--balance", is_flag=True, help="What you have, by denomination.")
+@_action("--contact", nargs=2, metavar="NAME OWNER", help="Keep a name for whom you pay.")
+@_action("--contacts", is_flag=True, help="List the names that you keep.")
 @_action("--resume", is_flag=True, help="Finish payments that were signed and aren't final.")
 @_action("--receipt", metavar="ID", help="Write a billot's receipt: receipt-ID.json.")
 @_action(
@@ -222,6 +225,8 @@ def bwallet(
     transfer: tuple[str, str] | None,
     pay: tuple[str, str] | None,
     balance: bool,
+    contact: tuple[str, str] | None,
+    contacts: bool,
     resume: bool,
     dry_run: bool,
     receipt: str | None,
@@ -247,6 +252,8 @@ def bwallet(
         "--transfer": ("actions", "transfer", transfer),
         "--pay": ("payments", "pay", pay),
         "--balance": ("payments", "balance", () if balance else None),
+        "--contact": ("payments", "contact", contact),
+        "--contacts": ("payments", "contacts", () if contacts else None),
         "--resume": ("payments", "resume", () if resume else None),
         "--receipt": ("papers", "receipt", _if(receipt, output)),
         "--verify-receipt": ("papers", "verify_receipt", _if(verify_receipt)),

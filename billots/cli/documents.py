@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from billots.errors import BillotsError, Refused
 from billots.network import format_mils
+from billots.owners import with_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,6 +187,7 @@ def overview_fields(seen: Overview) -> dict[str, Any]:
     network = seen.network
     return {
         "owner": seen.owner,
+        "checked": None if seen.owner is None else with_checksum(seen.owner),
         "keyfile": str(seen.keyfile),
         "network": None if network is None else {"name": network.name, "id": network.id},
         "answers": [_answer_fields(answer) for answer in seen.answers],

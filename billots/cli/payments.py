@@ -70,6 +70,38 @@ def balance(settings: Settings) -> int:
     return NO if listing.undecided or not listing.is_complete else OK
 
 
+def contact(settings: Settings, called: str, owner: str) -> int:
+    """``--contact NAME OWNER``."""
+    from billots.contacts import Contacts
+    from billots.owners import read_owner, with_checksum
+
+    owner = read_owner(owner)
+    before = Contacts().keep(called, owner)
+    if settings.json:
+        document({"name": called, "owner": owner, "checked": with_checksum(owner), "old": before})
+        return OK
+    line(f"Contact: {called} {with_checksum(owner)}")
+    if before not in (None, owner):
+        line(f"before: {before}")
+    return OK
+
+
+def contacts(settings: Settings) -> int:
+    """``--contacts``."""
+    from billots.contacts import Contacts
+    from billots.owners import with_checksum
+
+    names = sorted(Contacts().names().items())
+    if settings.json:
+        document({"contacts": [{"name": name, "owner": owner} for name, owner in names]})
+        return OK
+    for name, owner in names:
+        line(f"Contact: {name} {with_checksum(owner)}")
+    if not names:
+        line("No contacts: bwallet --contact NAME OWNER keeps one.")
+    return OK
+
+
 def _counts(listing: Listing) -> Counter[int]:
     """How many billots of each value there are."""
     counts = Counter(billot.mils for billot in listing.billots)

@@ -19,6 +19,7 @@ from billots.crypto import PrivateKey
 from billots.errors import BillotsError
 from billots.holding import Holding, Status
 from billots.network import Network
+from billots.owners import with_checksum
 from billots.transfer import Transfer
 
 MOCK = Path(billots.mock.__file__).parent
@@ -96,7 +97,9 @@ def test_genkeys_then_hash(terminal):
     assert (err, status) == ("", 0)
     assert (terminal.directory / "key").stat().st_mode & 0o777 == 0o600
     assert terminal.run("--hash") == (f"Hash: {key.owner}\n", "", 0)
-    assert terminal.run("--json", "--hash") == (f'{{"owner": "{key.owner}"}}\n', "", 0)
+    out, err, status = terminal.run("--json", "--hash")
+    assert json.loads(out) == {"owner": key.owner, "checked": with_checksum(key.owner)}
+    assert (err, status) == ("", 0)
     before = (terminal.directory / "key").read_bytes()
     out, err, status = terminal.run("--genkeys")
     assert (out, status) == ("", 2)
@@ -427,6 +430,7 @@ def test_without_an_action_it_tells_who_and_where_one_is(terminal):
             out, err, status = await terminal.type(*words, "--keyfile", MOCK / "user1")
             assert out.splitlines() == [
                 f"Owner: {USER1.owner}",
+                f"to give away, with a checksum: {with_checksum(USER1.owner)}",
                 f"key file: {MOCK / 'user1'}",
                 f"network: test {TEST.id}",
                 f"server: {server.host} answers, key {server.key.public_hex[:16]}…",
@@ -901,7 +905,10 @@ WRONG = {
     "bad id in other digits": (("--check-owner", "a-１"), r"not a billot id: a-\uff11"),
     "bad id with an escape": (("--who-owns", "\x1b[2Ja"), r"not a billot id: \x1b[2Ja"),
     "empty id": (("--check-owner", ""), "not a billot id: "),
-    "bad owner": (("--transfer", "a-1", "bob"), "not an owner id: bob"),
+    "bad owner": (
+        ("--transfer", "a-1", "bob"),
+        "not an owner id, nor one of your contacts: bob",
+    ),
     "owner in capitals": (("--transfer", "a-1", "A" * 128), f"not an owner id: {'A' * 39}"),
     "twice the same": (("--transfer", "a-1,a-1", USER2.owner), "a billot is named twice"),
     "nothing to send": (("--transfer", ",", USER2.owner), "a transfer moves 1 to 256 billots"),

@@ -13,6 +13,7 @@ from servers import MOCK, USER1, USER2, Process, signed
 from test_bwallet import NOBODY, Terminal, error
 
 from billots.journal import Journal
+from billots.owners import with_checksum
 
 
 @pytest.fixture
@@ -92,6 +93,32 @@ def test_the_balance_by_denomination(terminal):
     assert document["denominations"][0] == {"value": "100", "count": 1, "total": "100"}
 
 
+def test_pay_a_contact(terminal):
+    checked = with_checksum(USER2.owner)
+    assert terminal.run("--contact", "bob", checked) == (f"Contact: bob {checked}\n", "", 0)
+    assert terminal.run("--contacts") == (f"Contact: bob {checked}\n", "", 0)
+    out, err, status = terminal.run("--pay", "100", "bob")
+    assert (err, status) == ("", 0)
+    assert out.startswith(f"Paid: 100 to {USER2.owner}\n")
+    assert terminal.run("--transfer", "b-1", "bob")[2] == 0
+    out, err, status = terminal.run("--pay", "20", f"{USER2.owner}-aaaaaa")
+    assert (out, status) == ("", 2)
+    assert "wrong checksum" in err
+    changed = terminal.run("--contact", "bob", USER1.owner)[0]
+    assert changed.endswith(f"before: {USER2.owner}\n")
+    document = json.loads(terminal.run("--contacts", "--json")[0])
+    assert document == {"contacts": [{"name": "bob", "owner": USER1.owner}]}
+
+
+def test_contacts_that_cannot_be(tmp_path):
+    terminal = Terminal(tmp_path)
+    assert terminal.run("--contacts")[0].startswith("No contacts: ")
+    for words in (("--contact", "1", USER2.owner), ("--contact", "bob", "me")):
+        out, err, status = terminal.run(*words)
+        assert (out, status) == ("", 2)
+        assert err.startswith("bwallet: error: not a")
+
+
 def test_resume_finishes_what_was_signed(terminal):
     assert terminal.run("--resume")[0] == "Nothing to resume: all that was signed is final.\n"
     with Journal.open(USER1.owner, terminal.directory / "data" / "billots") as journal:
@@ -123,7 +150,7 @@ def test_wrong_words(tmp_path):
     )
     _, err, status = terminal.run("--pay", "1", "nobody", *NOBODY)
     assert status == 2
-    assert "not an owner id: nobody" in err
+    assert "not an owner id, nor one of your contacts: nobody" in err
 
 
 def test_nobody_reached(tmp_path):

@@ -22,7 +22,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse"
+        "purse owners"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
@@ -42,7 +42,7 @@ ORDER = {
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
-    "the wallet's files": "user_data journal known_servers kept_receipts",
+    "the wallet's files": "user_data journal contacts known_servers kept_receipts",
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
@@ -87,6 +87,7 @@ CONFINED = {
     "uvloop": {"billots.cli.bserver"},
 }
 FILES = {
+    "billots.contacts",
     "billots.crypto",  # key files
     "billots.journal",
     "billots.kept_receipts",
