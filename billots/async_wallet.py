@@ -38,7 +38,8 @@ from billots.outcomes import (
     ReceiptFound,
     Sent,
 )
-from billots.paying import check_amount, pay, plan, resume
+from billots.paying import check_amount, check_network, pay, plan, resume
+from billots.payment_request import PaymentRequest, is_request
 from billots.poll import Answer, Poll
 from billots.proving import find_receipt, verify_receipt
 from billots.quorum import Quorum, Tally, Verdict
@@ -167,7 +168,7 @@ class AsyncWallet(WalletSettings):
 
     async def pay(
         self,
-        amount: str | int,
+        amount: str | int | None,
         to: str,
         *,
         dry_run: bool = False,
@@ -176,7 +177,8 @@ class AsyncWallet(WalletSettings):
     ) -> Payment | Plan | NotExact:
         """Pay an amount (``187.65``, or an int of mils) to the owner `to`, exactly.
 
-        `to` is as for `transfer`.
+        `to` is as for `transfer`, or a payment request (its URI), which may name the amount: then
+        `amount` may be None. A request for another network is WrongNetwork.
 
         One transfer of as few billots as there can be, in the journal before it leaves; then the
         trusted servers are asked until a quorum names the payee. If the same amount to the same
@@ -185,14 +187,31 @@ class AsyncWallet(WalletSettings):
         `transfer` does, InputError for what is no amount, and AlreadySigned if another wallet of
         this key was faster.
         """
-        mils, to = check_amount(amount), self._contacts.read(to)
+        asked = PaymentRequest.parse(to) if is_request(to) else None
+        mils = check_amount(amount, asked)
+        to = self._contacts.read(to) if asked is None else asked.owner
         sender = self._sender(on_signed)
         async with self._circle(self._near, self.quorum, self.server) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            circle.require_one()
+            check_network(asked, circle.network)
             if dry_run:
-                await asyncio.gather(*(circle.greet(link) for link in circle.links))
-                circle.require_one()
                 return await plan(sender, circle, mils)
             return await pay(sender, circle, mils, to, on_answer)
+
+    async def request(self, amount: str | int | None = None) -> PaymentRequest:
+        """A request for payment to one's own owner id, on the network that the servers serve.
+
+        Raises InputError, KeyFileError, Unreachable, WrongNetwork.
+        """
+        owner = await self.owner_hash()
+        mils = None if amount is None else check_amount(amount)
+        if self.network is not None:
+            return PaymentRequest(owner, mils, self.network.id)
+        async with self._circle(self._near, self.quorum) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            circle.require_one()
+            return PaymentRequest(owner, mils, circle.network.id)
 
     async def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
         """Send again what `pay` signed and was not seen to arrive; raises as `transfer` does."""

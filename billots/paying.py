@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from billots.circle import Circle
-from billots.errors import InputError, Unreachable
+from billots.errors import InputError, Unreachable, WrongNetwork
 from billots.journal import Entry
 from billots.listing import list_billots
-from billots.network import ROWS_MAX, parse_mils, shown, split_billot_id
+from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
 from billots.outcomes import Listing, NotExact, Payment, Plan
+from billots.payment_request import PaymentRequest
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
 from billots.quorum import Verdict
@@ -28,8 +29,34 @@ _AGAIN_AFTER_S = 0.02
 OnAnswer = Callable[[Answer], None]
 
 
-def check_amount(amount: str | int) -> int:
-    """An amount in mils; raises InputError for what is none, and for nothing at all."""
+def check_amount(amount: str | int | None, asked: PaymentRequest | None = None) -> int:
+    """An amount in mils; raises InputError for what is none, and for nothing at all.
+
+    With a request that names one it may be left out, and must not be another.
+    """
+    if amount is None:
+        if asked is None or asked.mils is None:
+            raise InputError("no amount is named", "bwallet --pay AMOUNT TO names one")
+        return asked.mils
+    mils = _mils(amount)
+    if asked is not None and asked.mils not in (None, mils):
+        raise InputError(
+            f"the request is for {format_mils(asked.mils or 0)}, not for {format_mils(mils)}",
+            "bwallet --pay URI pays what it asks for",
+        )
+    return mils
+
+
+def check_network(asked: PaymentRequest | None, network: Network) -> None:
+    """Raise WrongNetwork for a request for another network."""
+    if asked is not None and asked.network_id not in (None, network.id):
+        raise WrongNetwork(
+            f"the request is for network {asked.network_id}, and the servers serve {network.name}",
+            "--trusted and --network name others",
+        )
+
+
+def _mils(amount: str | int) -> int:
     try:
         mils = amount if isinstance(amount, int) else parse_mils(amount)
     except ValueError as error:

@@ -22,6 +22,7 @@ from billots.outcomes import (
     ReceiptFound,
     Sent,
 )
+from billots.payment_request import PaymentRequest
 from billots.poll import Answer
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport
@@ -76,7 +77,7 @@ class Wallet:
 
     def pay(
         self,
-        amount: str | int,
+        amount: str | int | None,
         to: str,
         *,
         dry_run: bool = False,
@@ -88,6 +89,10 @@ class Wallet:
             amount, to, dry_run=dry_run, on_answer=on_answer, on_signed=on_signed
         )
         return _run(verb)
+
+    def request(self, amount: str | int | None = None) -> PaymentRequest:
+        """See `AsyncWallet.request`."""
+        return _run(self.awaitable.request(amount))
 
     def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
         """See `AsyncWallet.resume`."""

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from billots.cli import documents
-from billots.cli.printing import NO, NOBODY, OK, PROGRAM, document, line, name, some, tell
+from billots.cli.printing import (
+    NO,
+    NOBODY,
+    OK,
+    PROGRAM,
+    document,
+    line,
+    name,
+    show_code,
+    some,
+    tell,
+)
 from billots.cli.program import fail
 from billots.network import format_mils
 from billots.owners import with_checksum
@@ -43,7 +54,7 @@ def genkeys(settings: Settings, file: str) -> int:
     return OK
 
 
-def show_hash(settings: Settings) -> int:
+def show_hash(settings: Settings, *, qr: bool) -> int:
     """``--hash``."""
     from billots.crypto import load_public_key, owner_id
 
@@ -55,6 +66,8 @@ def show_hash(settings: Settings) -> int:
     line(f"Hash: {owner}")
     if sys.stdout.isatty():  # a script takes what it prints for the owner id
         line(f"to give away, with a checksum: {with_checksum(owner)}")
+    if qr:
+        show_code(with_checksum(owner), wanted=True)
     return OK
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -52,13 +53,12 @@ Examples:
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
   bwallet --contact bob OWNER
+  bwallet --request 0.35
   bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
   bwallet --audit --count 200
-  bwallet --audit a-1,b-7
-  bwallet --check-trust d.org:7333, e.org:7334, f.org:7335
 
 \b
 Every setting can also come from the environment: BWALLET_SERVER,
@@ -128,7 +128,14 @@ _action = partial(click.option, allow_from_autoenv=False)
     "--pay",
     nargs=2,
     metavar="AMOUNT TO",
-    help="Pay an amount exactly, and wait until it is final.",
+    help="Pay an amount exactly, and wait until it is final; TO may be a request.",
+)
+@_action(
+    "--request",
+    is_flag=False,
+    flag_value="",
+    metavar="[AMOUNT]",
+    help="Print a request for payment to you, and its QR code on a terminal.",
 )
 @_action("--balance", is_flag=True, help="What you have, by denomination.")
 @_action("--contact", nargs=2, metavar="NAME OWNER", help="Keep a name for whom you pay.")
@@ -190,6 +197,7 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="FILE",
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
+@_action("--qr", is_flag=True, help="With --request or --hash: the QR code wherever it goes.")
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
 @_action(
     "--count",
@@ -224,6 +232,8 @@ def bwallet(
     who_owns: str | None,
     transfer: tuple[str, str] | None,
     pay: tuple[str, str] | None,
+    request: str | None,
+    qr: bool,
     balance: bool,
     contact: tuple[str, str] | None,
     contacts: bool,
@@ -251,6 +261,7 @@ def bwallet(
         "--who-owns": ("actions", "who_owns", _if(who_owns)),
         "--transfer": ("actions", "transfer", transfer),
         "--pay": ("payments", "pay", pay),
+        "--request": ("payments", "request", _if(request)),
         "--balance": ("payments", "balance", () if balance else None),
         "--contact": ("payments", "contact", contact),
         "--contacts": ("payments", "contacts", () if contacts else None),
@@ -264,13 +275,13 @@ def bwallet(
     named = [action for action, (*_, words) in wanted.items() if words is not None]
     if len(named) > 1:
         raise click.UsageError(f"one action at a time, not {' and '.join(named)}")
-    if output is not None and receipt is None:
-        raise click.UsageError("--output goes with --receipt")
-    if dry_run and pay is None:
-        raise click.UsageError("--dry-run goes with --pay")
+    _check_company("--output", output is not None, ("--receipt",), named)
+    _check_company("--dry-run", dry_run, ("--pay",), named)
+    _check_company("--qr", qr, ("--request", "--hash"), named)
     module, verb, words = wanted[named[0]] if named else ("actions", "overview", ())
     try:
         more = {"dry_run": dry_run} if pay is not None else {}
+        more |= {"qr": qr} if show_hash or request is not None else {}
         action = getattr(import_module(f"billots.cli.{module}"), verb)
         status: int = action(given, *(words or ()), **more)
     except BillotsError as error:
@@ -281,6 +292,14 @@ def bwallet(
             document(error_fields(error))
         raise
     return status
+
+
+def _check_company(
+    option: str, given: object, actions: Sequence[str], named: Sequence[str]
+) -> None:
+    """Raise UsageError for an option that is given without one of its actions."""
+    if given and not set(named) & set(actions):
+        raise click.UsageError(f"{option} goes with {' or '.join(actions)}")
 
 
 def _if(value: object | None, *more: object) -> tuple[object, ...] | None:

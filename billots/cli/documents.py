@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ReceiptFound,
         Sent,
     )
+    from billots.payment_request import PaymentRequest
     from billots.poll import Answer
     from billots.transfer import Transfer
     from billots.trust_check import TrustReport
@@ -144,6 +145,16 @@ def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
             }
             for payment in payments
         ],
+    }
+
+
+def request_fields(asked: PaymentRequest) -> dict[str, Any]:
+    """A request for payment; `amount` is null if the payer is to know."""
+    return {
+        "uri": asked.uri,
+        "owner": asked.owner,
+        "amount": None if asked.mils is None else format_mils(asked.mils),
+        "network": asked.network_id,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from billots.cli import documents
 from billots.cli.actions import tell_interrupted, warn_exposed, warn_servers, warn_unkept
-from billots.cli.printing import NO, OK, document, line, some, tell
+from billots.cli.printing import NO, OK, document, line, show_code, some, tell
 from billots.network import format_mils
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
     try:
         with _live(settings, wallet) as on_answer:
             found = wallet.pay(
-                amount, to, dry_run=dry_run, on_answer=on_answer, on_signed=signed.append
+                amount or None, to, dry_run=dry_run, on_answer=on_answer, on_signed=signed.append
             )
     except KeyboardInterrupt:
         tell_interrupted(settings, signed[0] if signed else None)
@@ -68,6 +68,17 @@ def balance(settings: Settings) -> int:
     if listing.undecided:
         tell("note", f"not counted, no quorum: {some([b.id for b in listing.undecided])}")
     return NO if listing.undecided or not listing.is_complete else OK
+
+
+def request(settings: Settings, amount: str, *, qr: bool) -> int:
+    """``--request [AMOUNT]``."""
+    asked = settings.wallet().request(amount or None)
+    if settings.json:
+        document(documents.request_fields(asked))
+        return OK
+    line(asked.uri)
+    show_code(asked.uri, wanted=qr)
+    return OK
 
 
 def contact(settings: Settings, called: str, owner: str) -> int:

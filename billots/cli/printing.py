@@ -38,6 +38,15 @@ def name(path: Path) -> str:
     return shown(str(path), 200)
 
 
+def show_code(text: str, *, wanted: bool) -> None:
+    """A QR code of a text, on a terminal or where it is `wanted`."""
+    if not (wanted or sys.stdout.isatty()):
+        return
+    import segno
+
+    segno.make(text, error="l", micro=False).terminal(sys.stdout, compact=True)
+
+
 def some(names: Sequence[str]) -> str:
     """Names with commas, the first of many."""
     more = f" and {len(names) - 3} more" if len(names) > 4 else ""

@@ -44,6 +44,20 @@ def join_words(arguments: list[str], option: str) -> list[str]:
     return joined
 
 
+def fill_amount(arguments: list[str]) -> list[str]:
+    """Command-line words in which ``--pay URI`` has a place for the amount, which is empty.
+
+    >>> fill_amount(["--pay", "billots:…?amount=1", "--json"])
+    ['--pay', '', 'billots:…?amount=1', '--json']
+    """
+    filled: list[str] = []
+    for word in arguments:
+        if filled and filled[-1] == "--pay" and word.lower().startswith("billots:"):
+            filled.append("")
+        filled.append(word)
+    return filled
+
+
 def _in_list(arguments: list[str], index: int, option: str) -> bool:
     """Whether the word at `index` belongs to the option's list."""
     while index > 0:
@@ -75,7 +89,7 @@ def run_command(
 def _run(command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]) -> int:
     try:
         result: Any = command.main(
-            reduce(join_words, LISTS, sys.argv[1:]),
+            fill_amount(reduce(join_words, LISTS, sys.argv[1:])),
             prog_name=program,
             standalone_mode=False,
             auto_envvar_prefix=program.upper(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-from servers import MOCK, USER1, USER2, Process, signed
+from servers import MOCK, TEST, USER1, USER2, Process, signed
 from test_bwallet import NOBODY, Terminal, error
 
 from billots.journal import Journal
@@ -108,6 +108,50 @@ def test_pay_a_contact(terminal):
     assert changed.endswith(f"before: {USER2.owner}\n")
     document = json.loads(terminal.run("--contacts", "--json")[0])
     assert document == {"contacts": [{"name": "bob", "owner": USER1.owner}]}
+
+
+def test_a_request_is_what_pay_takes(terminal):
+    shutil.copy(MOCK / "user2.pub", terminal.directory / "bob.pub")
+    shutil.copy(MOCK / "user2", terminal.directory / "bob")
+    out, err, status = terminal.run("--request", "70", "--keyfile", "bob")
+    assert (err, status) == ("", 0)
+    uri = f"billots:{with_checksum(USER2.owner)}?amount=70&network={TEST.id}"
+    assert out == f"{uri}\n"
+    document = json.loads(terminal.run("--request", "--keyfile", "bob", "--json")[0])
+    assert (document["amount"], document["network"]) == (None, TEST.id)
+    out, err, status = terminal.run("--pay", uri)
+    assert (err, status) == ("", 0)
+    assert out.startswith(f"Paid: 70 to {USER2.owner}\n")
+    out, err, status = terminal.run("--pay", "100", document["uri"])
+    assert (err, status) == ("", 0)
+
+
+def test_requests_that_cannot_be_paid(terminal):
+    checked = with_checksum(USER2.owner)
+    for words, message in (
+        ((f"billots:{checked}",), "no amount is named"),
+        (("50", f"billots:{checked}?amount=20"), "the request is for 20, not for 50"),
+        ((f"billots:{USER2.owner}-aaaaaa?amount=20",), "wrong checksum"),
+        ((f"billots:{checked}?amount=x",), "not an amount in a payment request: x"),
+        ((f"billots:{checked}?amount=20&network={'0' * 32}",), "the request is for network 0000"),
+    ):
+        out, err, status = terminal.run("--pay", *words)
+        assert (out, status) == ("", 2), words
+        assert err.startswith(f"bwallet: error: {message}"), err
+    assert terminal.run("--balance")[0].endswith("Total: 170\n")
+
+
+def test_codes_to_be_scanned(terminal):
+    plain = terminal.run("--hash")[0]
+    out, err, status = terminal.run("--hash", "--qr", env={"PYTHONIOENCODING": "utf-8"})
+    assert (err, status) == ("", 0)
+    assert out.startswith(plain)
+    code = out[len(plain) :].splitlines()
+    assert len(code) > 20
+    assert len({len(re.sub(r"\x1b\[[\d;]*m", "", row)) for row in code}) == 1, "it is a square"
+    out, err, status = terminal.run("--qr")
+    assert (out, status) == ("", 2)
+    assert "--qr goes with --request or --hash" in err
 
 
 def test_contacts_that_cannot_be(tmp_path):

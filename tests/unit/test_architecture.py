@@ -22,7 +22,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse owners"
+        "purse owners payment_request"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
