@@ -17,7 +17,7 @@ from pathlib import Path
 from billots.accepting import accept_key
 from billots.audit import Audit
 from billots.crypto import PrivateKey, load_public_key, owner_id
-from billots.errors import KeyFileError, ProtocolError
+from billots.errors import InputError, KeyFileError, ProtocolError
 from billots.evidence import find_conflict
 from billots.findings import AuditReport
 from billots.holding import Status
@@ -38,7 +38,7 @@ from billots.outcomes import (
     ReceiptFound,
     Sent,
 )
-from billots.paying import check_amount, check_network, pay, plan, resume
+from billots.paying import check_amount, check_network, done_with, pay, plan, resume
 from billots.payment_request import PaymentRequest, is_request
 from billots.poll import Answer, Poll
 from billots.proving import find_receipt, verify_receipt
@@ -172,6 +172,7 @@ class AsyncWallet(WalletSettings):
         to: str,
         *,
         dry_run: bool = False,
+        tell: Callable[[Payment], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
         on_signed: Callable[[Transfer], None] | None = None,
     ) -> Payment | Plan | NotExact:
@@ -181,23 +182,30 @@ class AsyncWallet(WalletSettings):
         `amount` may be None. A request for another network is WrongNetwork.
 
         One transfer of as few billots as there can be, in the journal before it leaves; then the
-        trusted servers are asked until a quorum names the payee. If the same amount to the same
-        payee was signed before and isn't final yet, that one is finished. `dry_run` returns the
-        Plan, and signs nothing. Without billots that make it exactly: NotExact. Raises as
-        `transfer` does, InputError for what is no amount, and AlreadySigned if another wallet of
-        this key was faster.
+        trusted servers are asked until a quorum names the payee. `tell` is called with the Payment;
+        only when it returns, and it is final, is the payment done with. Until then the same amount
+        to the same payee is that one, finished and told once more, never a second one. `dry_run`
+        returns the Plan, and signs nothing. Without billots that make it exactly: NotExact.
+        Raises as `transfer` does, InputError for what is no amount, and AlreadySigned if another
+        wallet of this key was faster.
         """
         asked = PaymentRequest.parse(to) if is_request(to) else None
         mils = check_amount(amount, asked)
         to = self._contacts.read(to) if asked is None else asked.owner
         sender = self._sender(on_signed)
+        if to == sender.key.owner:
+            raise InputError("that is your own owner id: there is nobody to pay")
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
             circle.require_one()
             check_network(asked, circle.network)
             if dry_run:
-                return await plan(sender, circle, mils)
-            return await pay(sender, circle, mils, to, on_answer)
+                return await plan(sender, circle, mils, to)
+            found = await pay(sender, circle, mils, to, on_answer)
+        if isinstance(found, Payment):
+            tell(found)
+            await done_with(sender, [found])
+        return found
 
     async def request(self, amount: str | int | None = None) -> PaymentRequest:
         """A request for payment to one's own owner id, on the network that the servers serve.
@@ -213,11 +221,18 @@ class AsyncWallet(WalletSettings):
             circle.require_one()
             return PaymentRequest(owner, mils, circle.network.id)
 
-    async def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
-        """Send again what `pay` signed and was not seen to arrive; raises as `transfer` does."""
+    async def resume(
+        self,
+        tell: Callable[[list[Payment]], None] = lambda _: None,
+        on_answer: Callable[[Answer], None] | None = None,
+    ) -> list[Payment]:
+        """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`."""
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
-            return await resume(sender, circle, on_answer)
+            payments = await resume(sender, circle, on_answer)
+        tell(payments)
+        await done_with(sender, payments)
+        return payments
 
     async def overview(self) -> Overview:
         """Owner, key file, network, and how each server of the list answers.

@@ -126,7 +126,7 @@ class Journal:
         return {(billot, seq) for network, billot, seq in self._rows if network == network_id}
 
     def payments(self, network_id: str) -> list[Entry]:
-        """Amounts that were signed over and not seen to have arrived, the oldest first."""
+        """Amounts that were signed over and aren't done with, the oldest first."""
         return [
             entry
             for entry in self._entries.values()
@@ -159,7 +159,7 @@ class Journal:
         self._apply(line)
 
     def final(self, transfer_id: str) -> None:
-        """Write down that a quorum named the payee: it need not be sent again."""
+        """Write down that a quorum named the payee, and the payer was told: it is done with."""
         entry = self._entries.get(transfer_id)
         if entry is not None and not entry.final:
             line = _Final(transfer_id)

@@ -133,11 +133,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Billots of one's own that make an amount (in mils) exactly, as few as there can be."""
+    """Billots of one's own that make an amount (in mils) exactly, as few as there can be.
+
+    `pending`: they are signed over already, by the same payment, which isn't final yet.
+    """
 
     network: Network
     mils: int
+    to: str
     billots: tuple[str, ...]
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ class NotExact:
     """No billots of one's own make the amount (in mils) exactly: nothing was signed.
 
     `below` and `above` are the nearest amounts that some make, None where there is none;
-    `total_mils` is all that there is to pay with.
+    `total_mils` is all that there is. `takes`: some make it, but so many that no transfer moves
+    them all; then `below` is what the largest of them come to that one moves.
     """
 
     network: Network
@@ -153,6 +159,7 @@ class NotExact:
     total_mils: int
     below: int | None
     above: int | None
+    takes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ amount to the same payee while it isn't final gets that one finished, never a se
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -17,7 +17,7 @@ from billots.errors import InputError, Unreachable, WrongNetwork
 from billots.journal import Entry
 from billots.listing import list_billots
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
-from billots.outcomes import Listing, NotExact, Payment, Plan
+from billots.outcomes import Listing, NotExact, Payment, Plan, UnmovedBillots
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
@@ -69,8 +69,12 @@ def _mils(amount: str | int) -> int:
     return mils
 
 
-async def plan(sender: Sender, circle: Circle, mils: int) -> Plan | NotExact:
-    """What would pay an amount. Raises InputError if it takes more than one transfer moves."""
+async def plan(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | NotExact:
+    """What would pay an amount: if it was signed before and isn't final, that once more."""
+    entry = await _same(sender, circle, mils, to)
+    if entry is not None:
+        signed = tuple(billot for billot, _ in entry.transfer.billots)
+        return Plan(circle.network, mils, to, signed, pending=True)
     listing = await list_billots(circle, sender.key.owner)
     answering, needed = len(circle.answering_keys), circle.quorum.needed(circle.n)
     if answering < needed:
@@ -78,37 +82,50 @@ async def plan(sender: Sender, circle: Circle, mils: int) -> Plan | NotExact:
             f"{answering} of {circle.n} servers answer, and {needed} are needed",
             "the same command tries again",
         )
-    purse = await _purse(sender, circle, listing)
-    counts = {value: len(billots) for value, billots in purse.items()}
+    counts, purse = await _purse(sender, circle, listing)
     chosen = choose(counts, mils)
     if chosen is None:
         return NotExact(circle.network, mils, listing.total_mils, *nearest(counts, mils))
     count = sum(chosen.values())
     if count > ROWS_MAX:
-        raise InputError(
-            f"that takes {count} billots, and a transfer moves at most {ROWS_MAX}",
-            "pay it in parts",
-        )
+        values = sorted((v for v, number in chosen.items() for _ in range(number)), reverse=True)
+        part = sum(values[:ROWS_MAX])
+        return NotExact(circle.network, mils, listing.total_mils, part, None, takes=count)
     billots = [billot for value, number in chosen.items() for billot in purse[value][:number]]
-    return Plan(circle.network, mils, tuple(sorted(billots, key=split_billot_id)))
+    return Plan(circle.network, mils, to, tuple(sorted(billots, key=split_billot_id)))
 
 
 async def pay(
     sender: Sender, circle: Circle, mils: int, to: str, on_answer: OnAnswer | None = None
 ) -> Payment | NotExact:
-    """Pay an amount, or finish the one that was signed before and isn't final yet.
+    """Pay an amount, or finish the one that was signed before and isn't done with yet.
 
     Raises what `Wallet.pay` says.
     """
-    for entry in await _unfinished(sender, circle):
-        if (entry.pays, entry.transfer.to) == (mils, to):
-            return await finish(sender, circle, entry, on_answer)
-    found = await plan(sender, circle, mils)
+    entry = await _same(sender, circle, mils, to)
+    if entry is not None:
+        return await finish(sender, circle, entry, on_answer)
+    found = await plan(sender, circle, mils, to)
     if isinstance(found, NotExact):
         return found
     begun = asyncio.get_running_loop().time()
     sent = await send(replace(sender, pays=mils), circle, found.billots, to)
-    return await _until_final(sender, circle, _Paid(sent.transfer, mils, begun), on_answer)
+    paid = _Paid(sent.transfer, mils, begun, again=sent.resent)
+    return await _until_final(sender, circle, paid, on_answer)
+
+
+async def done_with(sender: Sender, payments: Iterable[Payment]) -> None:
+    """Write down that these are final, and that whoever paid was told so."""
+    with await sender.journal() as journal:
+        for payment in payments:
+            if payment.is_final:
+                journal.final(payment.transfer.id)
+
+
+async def _same(sender: Sender, circle: Circle, mils: int, to: str) -> Entry | None:
+    """The same amount to the same payee, signed before and not done with."""
+    entries = await _unfinished(sender, circle)
+    return next((e for e in entries if (e.pays, e.transfer.to) == (mils, to)), None)
 
 
 async def resume(
@@ -162,8 +179,6 @@ async def _until_final(
     seconds = None
     if final:
         seconds = loop.time() - paid.begun
-        with await sender.journal() as journal:
-            journal.final(transfer.id)
     return Payment(
         circle.network, paid.mils, transfer, votes, needed, circle.n, seconds, paid.again
     )
@@ -191,20 +206,31 @@ async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:
         return journal.payments(circle.network.id)
 
 
-async def _purse(sender: Sender, circle: Circle, listing: Listing) -> dict[int, list[str]]:
-    """Billots to pay with, by value; without those that are signed over already.
+async def _purse(
+    sender: Sender, circle: Circle, listing: Listing
+) -> tuple[dict[int, int], dict[int, list[str]]]:
+    """How many billots there are to pay with, by value, and which: not what is signed over.
 
-    Of a value no more than one transfer moves, for an issuer has millions.
+    Of each value no more are named than one transfer moves, for an issuer has millions.
     """
     with await sender.journal() as journal:
         signed = journal.rows(circle.network.id)
     purse: defaultdict[int, list[str]] = defaultdict(list)
+    counts: Counter[int] = Counter()
     for billot in listing.billots:
         holding = billot.tally.holding
         if holding is not None and (billot.id, holding.seq + 1) not in signed:
             purse[billot.mils].append(billot.id)
+            counts[billot.mils] += 1
     for run in listing.unmoved:
         numbers = range(run.first, run.last + 1)
         ids = (f"{run.prefix}{number}" for number in numbers)
         purse[run.mils] += islice((b for b in ids if (b, 1) not in signed), ROWS_MAX)
-    return purse
+        gone = sum(seq == 1 and _is_in(run, billot) for billot, seq in signed)
+        counts[run.mils] += len(numbers) - gone
+    return dict(counts), purse
+
+
+def _is_in(run: UnmovedBillots, billot: str) -> bool:
+    prefix, number = split_billot_id(billot)
+    return prefix == run.prefix and run.first <= number <= run.last

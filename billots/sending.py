@@ -186,6 +186,9 @@ async def _sign(
     asked_all = False
     while True:
         with await sender.journal() as journal:
+            twin = _twin(journal, network.id, sender.pays, to)
+            if twin is not None:
+                return _Signed(twin, resent=True, lapsed=())
             rows = [
                 _row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
@@ -207,6 +210,12 @@ async def _sign(
         # Which keys are gone only a full round can tell; the lock isn't held for it.
         await Poll(circle, list(holdings), everyone=True).run(sender.timeout_s)
         asked_all = True
+
+
+def _twin(journal: Journal, network_id: str, pays: int | None, to: str) -> Transfer | None:
+    """The same amount to the same payee, signed by another process in the meantime."""
+    entries = () if pays is None else journal.payments(network_id)
+    return next((e.transfer for e in entries if (e.pays, e.transfer.to) == (pays, to)), None)
 
 
 def _row(

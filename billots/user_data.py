@@ -35,7 +35,8 @@ def naming(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise JournalError(
             f"can't {what} {shown(str(path), 200)}: {error.strerror or error}",
-            "XDG_DATA_HOME=DIR bwallet … keeps the wallet's own files in another directory",
+            "it has to be writable; another directory (XDG_DATA_HOME=DIR) doesn't know what this "
+            "wallet has signed",
         ) from error
 
 

@@ -81,12 +81,13 @@ class Wallet:
         to: str,
         *,
         dry_run: bool = False,
+        tell: Callable[[Payment], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
         on_signed: Callable[[Transfer], None] | None = None,
     ) -> Payment | Plan | NotExact:
         """See `AsyncWallet.pay`."""
         verb = self.awaitable.pay(
-            amount, to, dry_run=dry_run, on_answer=on_answer, on_signed=on_signed
+            amount, to, dry_run=dry_run, tell=tell, on_answer=on_answer, on_signed=on_signed
         )
         return _run(verb)
 
@@ -94,9 +95,13 @@ class Wallet:
         """See `AsyncWallet.request`."""
         return _run(self.awaitable.request(amount))
 
-    def resume(self, on_answer: Callable[[Answer], None] | None = None) -> list[Payment]:
+    def resume(
+        self,
+        tell: Callable[[list[Payment]], None] = lambda _: None,
+        on_answer: Callable[[Answer], None] | None = None,
+    ) -> list[Payment]:
         """See `AsyncWallet.resume`."""
-        return _run(self.awaitable.resume(on_answer))
+        return _run(self.awaitable.resume(tell, on_answer))
 
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""

@@ -161,7 +161,10 @@ def request_fields(asked: PaymentRequest) -> dict[str, Any]:
 def plan_fields(plan: Plan) -> dict[str, Any]:
     """What would pay an amount."""
     return {
+        "dry_run": True,
         "amount": format_mils(plan.mils),
+        "to": plan.to,
+        "pending": plan.pending,
         "network": {"name": plan.network.name, "id": plan.network.id},
         "billots": [{"id": b, "value": plan.network.value(b)} for b in plan.billots],
     }
@@ -176,6 +179,7 @@ def not_exact_fields(found: NotExact) -> dict[str, Any]:
         "below": None if found.below is None else format_mils(found.below),
         "above": None if found.above is None else format_mils(found.above),
         "total": format_mils(found.total_mils),
+        "takes": found.takes,
     }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from billots.cli import documents
 from billots.cli.actions import tell_interrupted, warn_exposed, warn_servers, warn_unkept
-from billots.cli.printing import NO, OK, document, line, show_code, some, tell
-from billots.network import format_mils
+from billots.cli.printing import NO, OK, document, line, show_code, tell
+from billots.network import ROWS_MAX, format_mils
 
 if TYPE_CHECKING:
     from billots.cli.bwallet import Settings
@@ -27,28 +27,60 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
 
     wallet = settings.wallet(unlock=True)
     signed: list[Transfer] = []
-    try:
-        with _live(settings, wallet) as on_answer:
+    with ExitStack() as live:
+
+        def tell_paid(payment: Payment) -> None:
+            live.close()  # what moves on the terminal makes room first
+            _tell(settings, [payment])
+
+        try:
             found = wallet.pay(
-                amount or None, to, dry_run=dry_run, on_answer=on_answer, on_signed=signed.append
+                amount or None,
+                to,
+                dry_run=dry_run,
+                tell=tell_paid,
+                on_answer=live.enter_context(_live(settings, wallet)),
+                on_signed=signed.append,
             )
-    except KeyboardInterrupt:
-        tell_interrupted(settings, signed[0] if signed else None)
-        raise
+        except KeyboardInterrupt:
+            live.close()
+            tell_interrupted(settings, signed[0] if signed else None)
+            raise
     if isinstance(found, NotExact):
         return _show_not_exact(settings, found)
     if isinstance(found, Payment):
         warn_exposed(settings.keyfile, found.transfer.sender)
-        return _show_payments(settings, [found])
+        return _warn_open([found])
     return _show_plan(settings, found)
 
 
 def resume(settings: Settings) -> int:
     """``--resume``."""
     wallet = settings.wallet(unlock=True)
-    with _live(settings, wallet) as on_answer:
-        payments = wallet.resume(on_answer)
-    return _show_payments(settings, payments)
+    with ExitStack() as live:
+
+        def tell_paid(payments: list[Payment]) -> None:
+            live.close()
+            _tell(settings, payments)
+
+        on_answer = live.enter_context(_live(settings, wallet))
+        payments = wallet.resume(tell_paid, on_answer)
+    if not payments and not settings.json:
+        line("Nothing to resume: all that --pay signed is final.")
+    return _warn_open(payments)
+
+
+def _tell(settings: Settings, payments: list[Payment]) -> None:
+    """Say what was paid, and only return once that is written: else it isn't done with.
+
+    Whoever was not told runs the same command again, and must not pay twice.
+    """
+    if settings.json:
+        document(documents.payments_fields(payments))
+    else:
+        for payment in payments:
+            _show_payment(payment)
+    sys.stdout.flush()
 
 
 def balance(settings: Settings) -> int:
@@ -64,9 +96,9 @@ def balance(settings: Settings) -> int:
     else:
         for mils, count in sorted(counts.items(), reverse=True):
             line(f"{count:>12,} x {format_mils(mils):<8} {format_mils(mils * count)}")
-        line(f"Total: {format_mils(listing.total_mils)}")
-    if listing.undecided:
-        tell("note", f"not counted, no quorum: {some([b.id for b in listing.undecided])}")
+        left = sum(billot.mils for billot in listing.undecided)
+        more = f", and {format_mils(left)} that no quorum stands for now" if left else ""
+        line(f"Total: {format_mils(listing.total_mils)}{more}")
     return NO if listing.undecided or not listing.is_complete else OK
 
 
@@ -135,16 +167,26 @@ def _show_plan(settings: Settings, plan: Plan) -> int:
     if settings.json:
         document(documents.plan_fields(plan))
         return OK
-    line(f"Would pay: {format_mils(plan.mils)} with {_number(len(plan.billots))}")
+    line(f"Would pay: {format_mils(plan.mils)} to {plan.to} with {_number(len(plan.billots))}")
     for billot in plan.billots:
         line(f"Billot: {billot} Value: {plan.network.value(billot)}")
-    line("nothing was signed (--dry-run)")
+    if plan.pending:
+        line("signed before and not final: the same command sends it again (--dry-run)")
+    else:
+        line("nothing was signed (--dry-run)")
     return OK
 
 
 def _show_not_exact(settings: Settings, found: NotExact) -> int:
     if settings.json:
         document(documents.not_exact_fields(found))
+        return NO
+    if found.takes is not None:
+        line(
+            f"Too many billots: {format_mils(found.mils)} takes {found.takes}, "
+            f"and a transfer moves at most {ROWS_MAX}"
+        )
+        line(f"in parts: {format_mils(found.below or 0)} goes first")
         return NO
     line(f"No exact set: no billots of yours make {format_mils(found.mils)}")
     near = [format_mils(mils) for mils in (found.below, found.above) if mils is not None]
@@ -154,12 +196,8 @@ def _show_not_exact(settings: Settings, found: NotExact) -> int:
     return NO
 
 
-def _show_payments(settings: Settings, payments: list[Payment]) -> int:
-    if settings.json:
-        document(documents.payments_fields(payments))
+def _warn_open(payments: list[Payment]) -> int:
     for payment in payments:
-        if not settings.json:
-            _show_payment(payment)
         if not payment.is_final:
             tell(
                 "warning",
@@ -167,8 +205,6 @@ def _show_payments(settings: Settings, payments: list[Payment]) -> int:
                 f"{payment.needed} needed; it is signed and kept",
                 "bwallet --resume sends it again and looks again; it never pays twice",
             )
-    if not payments and not settings.json:
-        line("Nothing to resume: all that was signed is final.")
     return OK if all(payment.is_final for payment in payments) else NO
 
 

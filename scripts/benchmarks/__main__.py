@@ -56,7 +56,7 @@ def main(
     """Measure servers and wallet on this machine, each figure beside its floor.
 
     PARTS are some of: alone profile mesh wires lists disk growth commands. A ratio is a figure
-    over its floor, which the first table has; a bar is what it is to be at most.
+    over its floor (under load as it is under load); a bar is what it is to be at most.
     """
     shown = sys.stderr.isatty()
 

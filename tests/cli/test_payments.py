@@ -56,7 +56,7 @@ def test_a_dry_run_shows_the_plan_and_signs_nothing(terminal):
     out, err, status = terminal.run("--pay", "70", USER2.owner, "--dry-run")
     assert (err, status) == ("", 0)
     assert out == (
-        "Would pay: 70 with 2 billots\n"
+        f"Would pay: 70 to {USER2.owner} with 2 billots\n"
         "Billot: b-1 Value: 50\n"
         "Billot: c-1 Value: 20\n"
         "nothing was signed (--dry-run)\n"
@@ -154,6 +154,34 @@ def test_codes_to_be_scanned(terminal):
     assert "--qr goes with --request or --hash" in err
 
 
+def test_attack_who_was_not_told_pays_once_all_the_same(terminal):
+    """The line that says so can't be written: it is not done with, and the next try is the same."""
+    with Path("/dev/full").open("w") as full:
+        for _ in range(3):
+            _, err, status = terminal.run("--pay", "50", USER2.owner, stdout=full)
+            assert status == 2
+            assert "can't write output" in err
+    out, err, status = terminal.run("--pay", "50", USER2.owner)
+    assert (err, status) == ("", 0)
+    assert "(signed before, sent again)" in out
+    assert terminal.run("--balance")[0].endswith("Total: 120\n")
+    assert terminal.run("--pay", "50", USER2.owner)[2] == 1, "told, and done with: another one"
+
+
+def test_a_plan_of_what_is_pending(terminal):
+    with Journal.open(USER1.owner, terminal.directory / "data" / "billots") as journal:
+        journal.sign(signed(USER1, USER2, ("b-1", 1)), pays=50_000)
+    out, err, status = terminal.run("--pay", "50", USER2.owner, "--dry-run")
+    assert (err, status) == ("", 0)
+    assert "Billot: b-1 Value: 50\nsigned before and not final" in out
+
+
+def test_nobody_pays_himself(terminal):
+    out, err, status = terminal.run("--pay", "50", USER1.owner)
+    assert (out, status) == ("", 2)
+    assert "that is your own owner id" in err
+
+
 def test_contacts_that_cannot_be(tmp_path):
     terminal = Terminal(tmp_path)
     assert terminal.run("--contacts")[0].startswith("No contacts: ")
@@ -164,7 +192,7 @@ def test_contacts_that_cannot_be(tmp_path):
 
 
 def test_resume_finishes_what_was_signed(terminal):
-    assert terminal.run("--resume")[0] == "Nothing to resume: all that was signed is final.\n"
+    assert terminal.run("--resume")[0] == "Nothing to resume: all that --pay signed is final.\n"
     with Journal.open(USER1.owner, terminal.directory / "data" / "billots") as journal:
         journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000)
     out, err, status = terminal.run("--resume")

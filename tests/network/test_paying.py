@@ -69,7 +69,7 @@ def test_a_dry_run_signs_nothing(tmp_path):
     async def play(mesh):
         mine = wallet(tmp_path, mesh)
         plan = await mine.pay("70", USER2.owner, dry_run=True)
-        assert plan == Plan(TEST, 70_000, ("b-1", "c-1"))
+        assert plan == Plan(TEST, 70_000, USER2.owner, ("b-1", "c-1"))
         assert journalled(tmp_path) == ([], [])
         assert (await mine.check_owner("b-1")).owner == USER1.owner
 
@@ -107,8 +107,10 @@ def test_the_issuer_pays_from_what_never_moved(tmp_path):
         assert TEST.total_mils(billot for billot, _ in paid.transfer.billots) == 187_650
         many = await wallet(tmp_path, mesh, keyfile=key).pay(5 * 5, USER2.owner, dry_run=True)
         assert len(many.billots) == 3
-        with pytest.raises(InputError, match="moves at most 256"):
-            await wallet(tmp_path, mesh, keyfile=key).pay("25700", USER2.owner)
+        found = await wallet(tmp_path, mesh, keyfile=key).pay("25700", USER2.owner)
+        assert (found.takes, found.below, found.above) == (257, 25_600_000, None)
+        part = await wallet(tmp_path, mesh, keyfile=key).pay("25600", USER2.owner, dry_run=True)
+        assert len(part.billots) == 256
 
     playing(tmp_path, play, 1)
 
@@ -261,5 +263,45 @@ def test_two_at_once_never_pay_with_the_same_billot(tmp_path):
         assert len(paid) == 1
         assert all(isinstance(each, NotExact | AlreadySigned) for each in others)
         assert check_request(["a-1"], USER2.owner) == ["a-1"]
+
+    playing(tmp_path, play)
+
+
+def test_the_same_payment_from_two_shells_at_once_is_one(tmp_path):
+    """Whoever is second at the journal finds it there."""
+
+    async def play(mesh):
+        key = tmp_path / "mint"
+        MINT.save(key)
+        first, second = (wallet(tmp_path, mesh, keyfile=key) for _ in range(2))
+        one, two = await asyncio.gather(
+            first.pay("0.35", USER2.owner), second.pay("0.35", USER2.owner)
+        )
+        assert one.transfer.id == two.transfer.id
+        assert one.is_final
+        assert two.is_final
+        assert len(journalled(tmp_path)[0]) == 1
+
+    playing(tmp_path, play)
+
+
+def test_a_payment_is_done_with_only_when_the_payer_was_told(tmp_path):
+    class NotTold(Exception):
+        pass
+
+    def tell(_payment):
+        raise NotTold
+
+    async def play(mesh):
+        mine = wallet(tmp_path, mesh)
+        for _ in range(3):
+            with pytest.raises(NotTold):
+                await mine.pay("50", USER2.owner, tell=tell)
+        told = []
+        paid = await mine.pay("50", USER2.owner, tell=told.append)
+        assert told == [paid]
+        assert paid.resumed
+        assert len(journalled(tmp_path)[0]) == 1
+        assert isinstance(await mine.pay("50", USER2.owner), NotExact)
 
     playing(tmp_path, play)
