@@ -1,7 +1,7 @@
 """Paying an amount: which billots make it exactly, one transfer, and final when a quorum says so.
 
 A payment is in the journal, with its amount, before it leaves. Whoever asks again for the same
-amount to the same payee while it isn't final gets that one finished, never a second one.
+amount to the same payee before it is done with gets that one finished, never a second one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import islice
 
 from billots.circle import Circle
 from billots.errors import InputError, Unreachable, WrongNetwork
+from billots.holding import Holding
 from billots.journal import Entry
 from billots.listing import list_billots
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
@@ -70,11 +71,16 @@ def _mils(amount: str | int) -> int:
 
 
 async def plan(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | NotExact:
-    """What would pay an amount: if it was signed before and isn't final, that once more."""
+    """What would pay an amount: if it was signed before and isn't done with, that once more."""
     entry = await _same(sender, circle, mils, to)
-    if entry is not None:
-        signed = tuple(billot for billot, _ in entry.transfer.billots)
-        return Plan(circle.network, mils, to, signed, pending=True)
+    if entry is None:
+        return await _chosen(sender, circle, mils, to)
+    signed = tuple(billot for billot, _ in entry.transfer.billots)
+    return Plan(circle.network, mils, to, signed, pending=True)
+
+
+async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | NotExact:
+    """Billots that make an amount, of those that a quorum says are ours."""
     listing = await list_billots(circle, sender.key.owner)
     answering, needed = len(circle.answering_keys), circle.quorum.needed(circle.n)
     if answering < needed:
@@ -105,7 +111,7 @@ async def pay(
     entry = await _same(sender, circle, mils, to)
     if entry is not None:
         return await finish(sender, circle, entry, on_answer)
-    found = await plan(sender, circle, mils, to)
+    found = await _chosen(sender, circle, mils, to)
     if isinstance(found, NotExact):
         return found
     begun = asyncio.get_running_loop().time()
@@ -174,7 +180,10 @@ async def _until_final(
             break
         await asyncio.sleep(pause_s)
         pause_s *= 2
-    votes = min(_votes(poll, *row, transfer.to) for row in transfer.billots)
+    votes = min(
+        sum(_names(said, seq, transfer.to) for said in poll.votes[billot].values())
+        for billot, seq in transfer.billots
+    )
     needed = circle.quorum.needed(circle.n)
     seconds = None
     if final:
@@ -184,19 +193,22 @@ async def _until_final(
     )
 
 
-def _votes(poll: Poll, billot: str, seq: int, to: str) -> int:
-    """How many servers name the payee, or an owner after him."""
-    said = poll.votes[billot].values()
-    return sum(h.seq > seq or (h.seq == seq and h.owner == to) for h in said)
+def _names(holding: Holding, seq: int, to: str) -> bool:
+    """Whether a holding says that the payee has it, or passed it on.
+
+    Who had it further back it doesn't say. Then only its owner can have signed the move at `seq`,
+    and this wallet's journal has it; another wallet with the same key might have signed another.
+    """
+    if holding.seq == seq:
+        return holding.owner == to
+    return holding.sender == to if holding.seq == seq + 1 else holding.seq > seq
 
 
 def _has(poll: Poll, billot: str, seq: int, to: str) -> bool:
-    """Whether a quorum names the payee; or somebody after him, for then he had it."""
+    """Whether a quorum says so."""
     tally = poll.tally(billot)
-    if tally.verdict is not Verdict.OWNER or tally.holding is None:
-        return False
-    holding = tally.holding
-    return holding.seq > seq or (holding.seq == seq and holding.owner == to)
+    has = tally.holding is not None and _names(tally.holding, seq, to)
+    return has and tally.verdict is Verdict.OWNER
 
 
 async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:

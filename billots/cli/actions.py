@@ -107,6 +107,12 @@ def list_billots(settings: Settings) -> int:
         document(documents.listing_fields(listing))
     else:
         _show_listing(listing)
+    warn_new(listing)
+    return NO if listing.undecided or not listing.is_complete else OK
+
+
+def warn_new(listing: Listing) -> None:
+    """Say which servers are new, so that a list may lack something."""
     if listing.new:
         places = ", ".join(host.place for host in listing.new)
         tell(
@@ -119,7 +125,6 @@ def list_billots(settings: Settings) -> int:
             ),
             "the same command asks again",
         )
-    return NO if listing.undecided or not listing.is_complete else OK
 
 
 def transfer(settings: Settings, billots: str, to: str) -> int:

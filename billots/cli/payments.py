@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 from billots.cli import documents
-from billots.cli.actions import tell_interrupted, warn_exposed, warn_servers, warn_unkept
+from billots.cli.actions import (
+    tell_interrupted,
+    warn_exposed,
+    warn_new,
+    warn_servers,
+    warn_unkept,
+)
 from billots.cli.printing import NO, OK, document, line, show_code, tell
 from billots.network import ROWS_MAX, format_mils
 
@@ -99,6 +105,7 @@ def balance(settings: Settings) -> int:
         left = sum(billot.mils for billot in listing.undecided)
         more = f", and {format_mils(left)} that no quorum stands for now" if left else ""
         line(f"Total: {format_mils(listing.total_mils)}{more}")
+    warn_new(listing)
     return NO if listing.undecided or not listing.is_complete else OK
 
 

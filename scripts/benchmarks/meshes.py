@@ -135,6 +135,8 @@ def loaded(base: int, count: int, transfers_count: int) -> Table:
         (
             Figure("accepted", transfers_count / run.accepted_s, "/s"),
             Figure("settled at all", transfers_count / run.settled_s, "/s"),
+            Figure(f"answered, {_WINDOW * count} at once, median", run.median_s * 1000, "ms"),
+            Figure("answered, 99 of 100", run.most_s * 1000, "ms"),
             Figure(
                 "CPU of each server per transfer",
                 each,
@@ -157,11 +159,14 @@ def loaded(base: int, count: int, transfers_count: int) -> Table:
 class Run(NamedTuple):
     """Wall seconds until all was taken, and settled everywhere; CPU seconds of all servers.
 
-    `check_s` is a signature check's, and `bodies` came to all of them over their links.
+    An answer took `median_s`, and 99 of 100 at most `most_s`. `check_s` is a signature check's, and
+    `bodies` came to all of them over their links.
     """
 
     accepted_s: float
     settled_s: float
+    median_s: float
+    most_s: float
     cpu_s: float
     check_s: float
     bodies: int
@@ -175,12 +180,14 @@ async def _sustained(servers: Running, count: int) -> Run:
         await _all_settled(clients, _WARM)
         work, bodies = transfers("k-", count), await _bodies(clients)
         cpu, begun = servers.cpu_s, time.perf_counter()
-        await send_all(clients, work, _WINDOW)
+        took = await send_all(clients, work, _WINDOW)
         accepted = time.perf_counter() - begun
         await _all_settled(clients, _WARM + count)
         settled = time.perf_counter() - begun
         cpu = servers.cpu_s - cpu
-        return Run(accepted, settled, cpu, floor.cost_s, await _bodies(clients) - bodies)
+        median, most = statistics.median(took), statistics.quantiles(took, n=100)[-1]
+        bodies = await _bodies(clients) - bodies
+        return Run(accepted, settled, median, most, cpu, floor.cost_s, bodies)
 
 
 async def _bodies(clients: Sequence[Client]) -> int:
