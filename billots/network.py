@@ -19,7 +19,7 @@ from billots.errors import BillotIdError, NetworkFileError, OwnerIdError
 from billots.lazy import lazy
 
 SHIPPED = ("main", "test")
-_NETWORK_KEYS = ("name", "issuer", "denominations", "allocations")
+_NETWORK_KEYS = ("name", "issuer", "denominations", "allocations", "faucet")
 _DENOMINATION_KEYS = ("prefix", "value", "circulation")
 ROWS_MAX = 256
 """Billots in one transfer, ids in one question."""
@@ -95,12 +95,17 @@ def parse_mils(value: str) -> int:
 
 @dataclass(frozen=True)
 class Network:
-    """A currency. Immutable; two networks are the same if their ids are."""
+    """A currency. Immutable; two networks are the same if their ids are.
+
+    `faucet`: its file says that billots may be given to whoever asks. No rule of the ledger, so
+    the id doesn't depend on it.
+    """
 
     name: str
     denominations: Mapping[str, Denomination]
     issuer: str | None
     allocations: Mapping[str, str]
+    faucet: bool = False
 
     @classmethod
     def shipped(cls, name: str) -> Network:
@@ -155,7 +160,11 @@ class Network:
             if denomination.prefix in denominations:
                 raise NetworkFileError(f"network file: {denomination.prefix} is there twice")
             denominations[denomination.prefix] = denomination
-        network = cls(name, dict(sorted(denominations.items())), issuer, dict(allocations))
+        faucet = fields.get("faucet", False)
+        if not isinstance(faucet, bool):
+            raise NetworkFileError("network file: faucet must be true or false")
+        ordered = dict(sorted(denominations.items()))
+        network = cls(name, ordered, issuer, dict(allocations), faucet)
         try:
             if issuer is not None:
                 check_owner_id(_text(issuer))

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from billots.errors import JournalError
+from billots.errors import BillotsError, JournalError
 from billots.network import shown
 
 
@@ -54,6 +54,27 @@ def replace_file(path: Path, content: bytes) -> None:
             sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_new_file(path: Path, content: bytes, error_type: type[BillotsError]) -> None:
+    """Write a file that must not be there yet, on disk on return; raises `error_type`."""
+    where = shown(str(path), 200)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    except FileExistsError:
+        raise error_type(f"{where} is already there and is never overwritten") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise error_type(f"can't write {where}: {reason}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(path.parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise error_type(f"can't write {where}: {error.strerror or error}") from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -29,7 +29,7 @@ from billots.network import format_mils
 from billots.owners import with_checksum
 
 if TYPE_CHECKING:
-    from billots.cli.bwallet import Settings
+    from billots.cli.settings import Settings
     from billots.outcomes import Listing, Overview, OwnerCheck
     from billots.poll import Answer
     from billots.quorum import Tally

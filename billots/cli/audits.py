@@ -13,7 +13,7 @@ from billots.cli.program import fail
 from billots.errors import InputError
 
 if TYPE_CHECKING:
-    from billots.cli.bwallet import Settings
+    from billots.cli.settings import Settings
     from billots.findings import Audited, AuditReport
     from billots.network import Network
     from billots.trust_check import TrustReport

@@ -6,43 +6,21 @@ run, so that each action imports what it needs.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
-from billots.cli.options import check_seconds, find_network
+from billots.cli.options import check_seconds
 from billots.cli.program import run_command
-from billots.errors import (
-    AlreadySigned,
-    BillotsError,
-    ProtocolError,
-    Refused,
-    ServerKeyChanged,
-    Unreachable,
-)
-from billots.network import shown
+from billots.cli.settings import STATUSES, Settings
+from billots.errors import BillotsError
 from billots.version import __version__
 
-if TYPE_CHECKING:
-    from billots.wallet import Wallet
-
 PROGRAM = "bwallet"
-STATUSES: dict[type[BillotsError], int] = {
-    Unreachable: 3,
-    ProtocolError: 3,
-    Refused: 1,
-    AlreadySigned: 1,
-    ServerKeyChanged: 1,
-    BillotsError: 2,
-}
 
 EPILOG = """\b
 Examples:
@@ -69,34 +47,6 @@ BWALLET_TIMEOUT; BWALLET_PASSPHRASE is the passphrase of the key file.
 Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
 2 usage or a local file, 3 no server could be reached, 130 Ctrl-C.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The options that are no actions."""
-
-    server: str | None
-    keyfile: Path
-    trusted: str | None
-    quorum: str
-    network: str | None
-    json: bool
-    timeout: float
-
-    def wallet(self, *, unlock: bool = False) -> Wallet:
-        """The wallet that these settings describe; `unlock` asks for a passphrase if need be."""
-        from billots.wallet import Wallet
-
-        return Wallet(
-            keyfile=self.keyfile,
-            passphrase=_passphrase(self.keyfile) if unlock else None,
-            server=self.server,
-            trusted=self.trusted,
-            quorum=self.quorum,
-            network=find_network(self.network) if self.network is not None else None,
-            timeout_s=self.timeout,
-            command=_command(self),
-        )
 
 
 # What is done is typed, never found in the environment.
@@ -309,41 +259,7 @@ def _if(value: object | None, *more: object) -> tuple[object, ...] | None:
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    if getattr(sys, "stdout", None) is None:  # closed by whoever started us
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
-    if isinstance(sys.stdout, TextIOWrapper):  # whatever the terminal's encoding can't say
-        sys.stdout.reconfigure(errors="backslashreplace")
     run_command(bwallet, PROGRAM, STATUSES)
-
-
-def _passphrase(keyfile: Path) -> str | None:
-    given = os.environ.get("BWALLET_PASSPHRASE")
-    if given:
-        return given
-    try:
-        encrypted = b"ENCRYPTED" in keyfile.read_bytes()[:4096]
-    except OSError:
-        return None  # reading it again tells what is wrong
-    if not encrypted or not sys.stdin.isatty():
-        return None
-    typed: str = click.prompt(
-        f"Passphrase of {shown(str(keyfile), 200)}", hide_input=True, err=True
-    )
-    return typed
-
-
-def _command(settings: Settings) -> str:
-    """How hints begin: the command with the options that it needs to mean the same."""
-    import shlex
-
-    options = {
-        "--keyfile": str(settings.keyfile) if settings.keyfile != Path("key") else None,
-        "--server": settings.server,
-        "--trusted": settings.trusted,
-        "--network": settings.network,
-    }
-    words = [f"{name} {shlex.quote(value)}" for name, value in options.items() if value]
-    return " ".join([PROGRAM, *words])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from billots.errors import InputError
 from billots.network import format_mils
 
 if TYPE_CHECKING:
-    from billots.cli.bwallet import Settings
+    from billots.cli.settings import Settings
     from billots.outcomes import ReceiptCheck, ReceiptFound
 
 _RECEIPT_BYTES_MAX = 16 * 1024 * 1024

@@ -20,7 +20,7 @@ from billots.cli.printing import NO, OK, document, line, show_code, tell
 from billots.network import ROWS_MAX, format_mils
 
 if TYPE_CHECKING:
-    from billots.cli.bwallet import Settings
+    from billots.cli.settings import Settings
     from billots.outcomes import Listing, NotExact, Payment, Plan
     from billots.poll import Answer
     from billots.transfer import Transfer

@@ -14,7 +14,7 @@ OK, NO, LOCAL, NOBODY = 0, 1, 2, 3
 """Exit statuses: yes, no, usage or a local file, nobody reached."""
 
 
-def line(text: str) -> None:
+def line(text: str = "") -> None:
     """One line on stdout."""
     print(text)
 
@@ -26,9 +26,9 @@ def document(fields: dict[str, Any]) -> None:
     line(json.dumps(fields))
 
 
-def tell(kind: str, message: str, hint: str | None = None) -> None:
+def tell(kind: str, message: str, hint: str | None = None, program: str = PROGRAM) -> None:
     """What is worth knowing and no error, on stderr."""
-    print(f"{PROGRAM}: {kind}: {message}", file=sys.stderr)
+    print(f"{program}: {kind}: {message}", file=sys.stderr)
     if hint is not None:
         print(f"hint: {hint}", file=sys.stderr)
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import reduce
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -74,6 +75,10 @@ def run_command(
     command: click.Command, program: str, statuses: Mapping[type[BillotsError], int]
 ) -> NoReturn:
     """Run a command and exit; `statuses` are the exit statuses of errors, first match first."""
+    if getattr(sys, "stdout", None) is None:  # closed by whoever started us
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+    if isinstance(sys.stdout, TextIOWrapper):  # whatever the terminal's encoding can't say
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(command, program, statuses)
         sys.stdout.flush()

@@ -15,6 +15,11 @@ def bserver() -> NoReturn:
     _run("billots.cli.bserver")
 
 
+def bmint() -> NoReturn:
+    """Run ``bmint``."""
+    _run("billots.cli.bmint")
+
+
 def bwallet() -> NoReturn:
     """Run ``bwallet``."""
     _run("billots.cli.bwallet")

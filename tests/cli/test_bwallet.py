@@ -33,8 +33,9 @@ NOBODY = ("--trusted", "127.0.0.1:1")
 class Terminal:
     """Runs commands in a directory of its own, with a home of its own."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, program="bwallet"):
         self.directory = directory
+        self.program = program
         self.env = {
             "HOME": str(directory),
             "XDG_DATA_HOME": str(directory / "data"),
@@ -44,7 +45,7 @@ class Terminal:
 
     async def start(self, *words, stdout=asyncio.subprocess.PIPE, stderr=None, env=None):
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "billots.cli.bwallet", *map(str, words)),
+            *(sys.executable, "-m", f"billots.cli.{self.program}", *map(str, words)),
             cwd=self.directory,
             env={**self.env, **(env or {})},
             stdin=asyncio.subprocess.DEVNULL,

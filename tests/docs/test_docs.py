@@ -10,12 +10,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 import blocks
+import click
 import docutils.core
 import docutils.nodes
 import exchange
 import pytest
 from shell import Shell
 
+from billots.cli.bmint import command as bmint
 from billots.cli.bserver import command as bserver
 from billots.cli.bwallet import bwallet
 from billots.jsonrpc import CODES
@@ -25,6 +27,7 @@ from billots.mock.bservers import command as mock_bservers
 from billots.mock.disputed import command as mock_disputed
 
 COMMANDS = {
+    "bmint": bmint,
     "bserver": bserver,
     "bwallet": bwallet,
     "mock_bservers": mock_bservers,
@@ -117,12 +120,13 @@ def test_every_section_of_the_design_that_code_cites_is_there():
 
 
 def options(command: str) -> set[str]:
-    return {
-        name
-        for parameter in COMMANDS[command].params
-        for name in parameter.opts
-        if name.startswith("--")
-    }
+    found = COMMANDS[command]
+    parts = [found]
+    if isinstance(found, click.Group):
+        with click.Context(found) as context:
+            parts += [found.get_command(context, name) for name in found.list_commands(context)]
+    parameters = [parameter for part in parts for parameter in part.params]
+    return {name for each in parameters for name in each.opts if name.startswith("--")}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -42,7 +42,7 @@ ORDER = {
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
-    "the wallet's files": "user_data journal contacts known_servers kept_receipts",
+    "the wallet's files": "user_data founding journal contacts known_servers kept_receipts",
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
@@ -50,9 +50,11 @@ ORDER = {
         "presenting sending paying proving accepting feed_votes findings audit sampling "
         "wallet_settings async_wallet wallet"
     ),
+    "pages": "web",
     "commands": (
-        "cli cli.program cli.printing cli.options cli.live cli.documents cli.papers cli.audits "
-        "cli.actions cli.payments cli.bserver cli.bwallet cli.start"
+        "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
+        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
+        "cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -60,7 +62,7 @@ ORDER = {
 LAYERS = {layer: [f"billots.{name}" for name in names.split()] for layer, names in ORDER.items()}
 RANKS = {name: rank for rank, name in enumerate(chain(*LAYERS.values()))}
 
-ASYNC = {"the wire", "server", "wallet", "mock"}
+ASYNC = {"the wire", "server", "wallet", "pages", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
     "asyncio": {*ASYNC, "billots.cli.bserver"},
@@ -89,6 +91,7 @@ CONFINED = {
 FILES = {
     "billots.contacts",
     "billots.crypto",  # key files
+    "billots.founding",  # denominations for a new network file
     "billots.journal",
     "billots.kept_receipts",
     "billots.known_servers",
@@ -96,7 +99,7 @@ FILES = {
     "billots.store.folder",
     "billots.user_data",
     "billots.cli.program",  # /dev/null, when nobody reads our output
-    "billots.cli.bwallet",  # whether a key file asks for a passphrase
+    "billots.cli.settings",  # whether a key file asks for a passphrase
     "billots.cli.papers",  # receipts for others
 }
 LONG_MODULES: set[str] = set()

@@ -316,6 +316,18 @@ def test_every_rule_has_a_part_in_the_id(changed):
     assert Network.from_fields(fields(**changed)).id != Network.from_fields(FIELDS).id
 
 
+@pytest.mark.parametrize("word", ["yes", 1, None])
+def test_a_faucet_is_there_or_not(word):
+    with pytest.raises(NetworkFileError, match="faucet must be true or false"):
+        Network.from_fields(fields(faucet=word))
+
+
+def test_only_the_test_network_that_ships_has_a_faucet():
+    assert Network.shipped("test").faucet
+    assert not Network.shipped("main").faucet
+    assert not Network.from_fields(FIELDS).faucet
+
+
 # Network files
 
 

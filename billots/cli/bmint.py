@@ -1,0 +1,61 @@
+"""The command ``bmint``: a currency of one's own, its money, and its supply."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from billots.cli.program import run_command
+from billots.cli.settings import STATUSES
+from billots.version import __version__
+
+PROGRAM = "bmint"
+
+EPILOG = """\b
+Examples:
+  bmint init club
+      a currency: club.toml for everybody, and the issuer's key
+"""
+
+
+class _Commands(click.Group):
+    """Subcommands, each in a module of its own that is loaded when it is wanted."""
+
+    modules = ("init",)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in self.modules:
+            return None
+        command = import_module(f"billots.cli.mint_{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="%(prog)s %(version)s", allow_from_autoenv=False)
+def command() -> None:
+    """Make a currency, hand out its money, and count it.
+
+    The issuer of a network owns every billot that never moved. Who has the issuer's key decides
+    how much money there is: keep it off the machines that others reach.
+    """
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run_command(command, PROGRAM, STATUSES)
+
+
+if __name__ == "__main__":
+    main()
