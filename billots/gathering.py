@@ -89,7 +89,7 @@ class Gathering:
             before = len(waiting)
             for row in said.billots:
                 if isinstance(row.transfer, Transfer) and row.id in waiting:
-                    self._note(row.transfer, finals)
+                    self._note(row.transfer)
             for billot in list(waiting):
                 if self._move(billot, finals[billot]) is not None:
                     del waiting[billot]
@@ -100,13 +100,12 @@ class Gathering:
             else:
                 size = PROOF_ROWS_MAX if before - len(waiting) <= 2 * size else 1
 
-    def _note(self, transfer: Transfer, finals: Mapping[str, Holding]) -> None:
+    def _note(self, transfer: Transfer) -> None:
         known = self._moves
-        if any(transfer in known.get(row, ()) for row in transfer.billots[:1]):
+        if transfer in known.get(transfer.billots[0], ()):
             return
-        for row in transfer.billots:
-            if row[0] in finals:
-                known.setdefault(row, []).append(transfer)
+        for row in transfer.billots:  # also those of which receipts are wanted later
+            known.setdefault(row, []).append(transfer)
 
     def _move(self, billot: str, holding: Holding) -> Transfer | None:
         """The transfer that a holding comes from, if a sound one is here."""

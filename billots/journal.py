@@ -16,42 +16,27 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
-from msgspec import Struct
 
 from billots.errors import AlreadySigned, JournalError
-from billots.network import shown
-from billots.transfer import OwnerId, PublicKey, Transfer, TransferId
+from billots.journal_lines import (
+    Answered,
+    Dropped,
+    Final,
+    Head,
+    Issued,
+    Lapsed,
+    Line,
+    Ordered,
+    Signed,
+    decode_line,
+)
+from billots.network import shown, split_billot_id
+from billots.order import Order
+from billots.runs import Run, merged, runs_text, without
+from billots.transfer import Transfer
 from billots.user_data import naming, sync_directory, user_data_directory
 
 _FILE_BYTES_MAX = 256 * 1024 * 1024
-
-
-class _Head(Struct, frozen=True, tag="journal", tag_field="kind"):
-    version: int
-    owner: OwnerId
-
-
-class _Signed(Struct, frozen=True, tag="signed", tag_field="kind", omit_defaults=True):
-    transfer: Transfer
-    servers: tuple[PublicKey, ...]
-    pays: int | None = None
-
-
-class _Answered(Struct, frozen=True, tag="answered", tag_field="kind"):
-    transfer_id: TransferId
-    server: PublicKey
-
-
-class _Final(Struct, frozen=True, tag="final", tag_field="kind"):
-    transfer_id: TransferId
-
-
-class _Lapsed(Struct, frozen=True, tag="lapsed", tag_field="kind"):
-    transfer_id: TransferId
-
-
-_Line = _Head | _Signed | _Answered | _Final | _Lapsed
-_decoder = msgspec.json.Decoder(_Line)
 
 
 @dataclass(slots=True)
@@ -82,6 +67,8 @@ class Journal:
         self._descriptor = descriptor
         self._entries: dict[str, Entry] = {}
         self._rows: dict[tuple[str, str, int], list[str]] = {}
+        self._orders: dict[str, Order] = {}
+        self._open_orders: set[str] = set()
 
     @classmethod
     def open(cls, owner: str, directory: str | Path | None = None) -> Journal | None:
@@ -125,6 +112,12 @@ class Journal:
         """All (billot id, new seq) rows that are signed over, dropped ones aside."""
         return {(billot, seq) for network, billot, seq in self._rows if network == network_id}
 
+    def first_moves(self, network_id: str) -> list[Run]:
+        """All billots that never moved before they were signed over here, one by one or ordered."""
+        signed = (split_billot_id(billot) for billot, seq in self.rows(network_id) if seq == 1)
+        ordered = (run for order in self.orders(network_id) for run in order.runs)
+        return list(merged(chain(((p, n, n) for p, n in signed), ordered)))
+
     def payments(self, network_id: str) -> list[Entry]:
         """Amounts that were signed over and aren't done with, the oldest first."""
         return [
@@ -132,6 +125,54 @@ class Journal:
             for entry in self._entries.values()
             if entry.pays is not None and not entry.final and entry.transfer.network == network_id
         ]
+
+    def orders(self, network_id: str, *, unfinished: bool = False) -> list[Order]:
+        """What an issuer decided to hand out, the oldest first; all of it counts as signed."""
+        return [
+            order
+            for order_id, order in self._orders.items()
+            if order.network == network_id and (order_id in self._open_orders or not unfinished)
+        ]
+
+    def orders_against(
+        self, network_id: str, rows: Iterable[tuple[str, int]], to: str
+    ) -> list[Order]:
+        """The orders that hand out any of these (billot id, new seq) rows, and not to `to`."""
+        first = [billot for billot, seq in rows if seq == 1]
+        others = (order for order in self.orders(network_id) if order.to != to)
+        return [order for order in others if any(map(order.has, first))]
+
+    def order(self, order: Order) -> None:
+        """Write an order down; it is on disk when this returns, and may be carried out.
+
+        Raises AlreadySigned if one of its billots is signed over, or in another order.
+        """
+        for billot, seq in self.rows(order.network):
+            if seq == 1 and order.has(billot):
+                raise already_signed(self.find(order.network, [(billot, 1)])[0].transfer)
+        for other in self.orders(order.network):
+            if list(without(other.runs, order.runs)) != list(other.runs):
+                raise already_ordered(other)
+        line = Ordered(order)
+        self._append(line)
+        self._apply(line)
+
+    def issued(self, order_id: str) -> None:
+        """Write down that an order is carried out, final, and was told."""
+        if order_id in self._open_orders:
+            line = Issued(order_id)
+            self._append(line)
+            self._apply(line)
+
+    def drop(self, order: Order, servers_now: Iterable[str]) -> bool:
+        """Drop an order if the servers that were there are all gone, as `lapse` does."""
+        now = set(servers_now)
+        if not now or not order.servers or now & set(order.servers):
+            return False
+        line = Dropped(order.id)
+        self._append(line)
+        self._apply(line)
+        return True
 
     def sign(
         self, transfer: Transfer, servers: Iterable[str] = (), pays: int | None = None
@@ -145,7 +186,9 @@ class Journal:
         for entry in self.find(transfer.network, transfer.billots):
             if entry.transfer.to != transfer.to:
                 raise already_signed(entry.transfer)
-        line = _Signed(transfer, tuple(sorted(set(servers))), pays)
+        for order in self.orders_against(transfer.network, transfer.billots, transfer.to):
+            raise already_ordered(order)
+        line = Signed(transfer, tuple(sorted(set(servers))), pays)
         self._append(line)
         self._apply(line)
 
@@ -154,7 +197,7 @@ class Journal:
         entry = self._entries.get(transfer_id)
         if entry is None or (entry.answered and server in entry.servers):
             return
-        line = _Answered(transfer_id, server)
+        line = Answered(transfer_id, server)
         self._append(line)
         self._apply(line)
 
@@ -162,7 +205,7 @@ class Journal:
         """Write down that a quorum named the payee, and the payer was told: it is done with."""
         entry = self._entries.get(transfer_id)
         if entry is not None and not entry.final:
-            line = _Final(transfer_id)
+            line = Final(transfer_id)
             self._append(line)
             self._apply(line)
 
@@ -175,7 +218,7 @@ class Journal:
         now = set(servers_now)
         if not entry.answered or not now or entry.servers & now:
             return False
-        line = _Lapsed(entry.transfer.id)
+        line = Lapsed(entry.transfer.id)
         self._append(line)
         self._apply(line)
         return True
@@ -188,14 +231,14 @@ class Journal:
             with os.fdopen(os.dup(self._descriptor), "rb") as file:
                 file.seek(0)
                 content = file.read(size)
-        head = msgspec.json.encode(_Head(1, self.owner)) + b"\n"
+        head = msgspec.json.encode(Head(1, self.owner)) + b"\n"
         whole, end, tail = content.rpartition(b"\n")
         if not end:
             # Only what an append of ours can have left behind may be cut, never a stranger's file.
             if not head.startswith(tail.rstrip(b"\0")):
                 raise self._unusable("is not a journal")
             self._cut(0)
-            self._append(_Head(1, self.owner))
+            self._append(Head(1, self.owner))
             with naming(self.path.parent, "write to"):
                 sync_directory(self.path.parent)
             return
@@ -204,38 +247,51 @@ class Journal:
             raise self._unusable("is not this owner's journal")
         for number, line in enumerate(lines[1:], start=2):
             try:
-                self._apply(_decoder.decode(line))
+                self._apply(decode_line(line))
             except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
                 raise self._unusable(f"is damaged in line {number}") from None
         if tail:  # a crash in the middle of an append: it was not on disk, so it was not sent
             self._cut(len(whole) + 1)
 
-    def _apply(self, line: _Line) -> None:
+    def _apply(self, line: Line) -> None:
         match line:
-            case _Signed(transfer, servers, pays):
+            case Signed(transfer, servers, pays):
                 entry = self._entries.setdefault(transfer.id, Entry(transfer, pays=pays))
                 entry.servers.update(servers)
                 for billot, seq in transfer.billots:
                     ids = self._rows.setdefault((transfer.network, billot, seq), [])
                     if transfer.id not in ids:
                         ids.append(transfer.id)
-            case _Answered(transfer_id, server):
+            case Answered(transfer_id, server):
                 entry = self._entries[transfer_id]
                 entry.servers.add(server)
                 entry.answered = True
-            case _Final(transfer_id):
+            case Final(transfer_id):
                 self._entries[transfer_id].final = True
-            case _Lapsed(transfer_id):
+            case Lapsed(transfer_id):
                 transfer = self._entries.pop(transfer_id).transfer
                 for billot, seq in transfer.billots:
                     ids = self._rows[transfer.network, billot, seq]
                     ids.remove(transfer_id)
                     if not ids:
                         del self._rows[transfer.network, billot, seq]
-            case _Head():
+            case Head():
                 raise KeyError(line.owner)
+            case _:
+                self._apply_order(line)
 
-    def _append(self, line: _Line) -> None:
+    def _apply_order(self, line: Ordered | Issued | Dropped) -> None:
+        match line:
+            case Ordered(order):
+                self._orders[order.id] = order
+                self._open_orders.add(order.id)
+            case Issued(order_id):
+                self._open_orders.remove(order_id)
+            case Dropped(order_id):
+                del self._orders[order_id]
+                self._open_orders.discard(order_id)
+
+    def _append(self, line: Line) -> None:
         data = msgspec.json.encode(line) + b"\n"
         with naming(self.path, "write journal"):
             before = os.fstat(self._descriptor).st_size
@@ -268,4 +324,14 @@ def already_signed(transfer: Transfer, command: str = "bwallet") -> AlreadySigne
     return AlreadySigned(
         f"already signed over to another owner: {first} (seq {seq}){more} to {transfer.to}",
         f"{command} --transfer {billots} {transfer.to} sends that one again",
+    )
+
+
+def already_ordered(order: Order) -> AlreadySigned:
+    """The refusal to sign what an order gives to somebody else."""
+    return AlreadySigned(
+        f"already issued to another owner: of {runs_text(order.runs[:3])}… to {order.to}"
+        if len(order.runs) > 3
+        else f"already issued to another owner: of {runs_text(order.runs)} to {order.to}",
+        "bmint issue --resume finishes what was begun",
     )

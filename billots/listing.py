@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 
 from billots.circle import Circle
 from billots.errors import BillotIdError, BillotsError, JournalError, ProtocolError, WrongNetwork
@@ -25,6 +24,7 @@ from billots.network import ROWS_MAX, Network, split_billot_id
 from billots.outcomes import Listing, OwnedBillot, UnmovedBillots
 from billots.poll import Answer, Poll
 from billots.quorum import Verdict
+from billots.runs import Run, billots_of, count_billots, merged, swept, without
 
 PAGES_MAX = 2_000
 """Pages of 1,000 billots that one server may send before it is taken for a liar."""
@@ -33,22 +33,20 @@ EXPANDED_MAX = 65_536
 OTHERS_AFTER_S = 0.5
 """How long lists are waited for once as many as make a quorum are here: those name it all."""
 
-Range = tuple[str, int, int]
 
-
-class _Found:
+class Found:
     """What one server names: billots that moved, and ranges that did not."""
 
     def __init__(self) -> None:
         self.moved: set[str] = set()
-        self.unmoved: list[Range] = []
+        self.unmoved: list[Run] = []
 
 
 async def list_billots(
     circle: Circle, owner: str, on_progress: Callable[[int, int], None] | None = None
 ) -> Listing:
     """The billots of `owner`; see the module for how they are found and counted."""
-    found = await _ask_all(circle, owner)
+    found = await ask_all(circle, owner)
     circle.require_one()
     if not found:
         raise next(iter(circle.problems())).error or ProtocolError("no server sent a list")
@@ -90,10 +88,10 @@ async def list_billots(
     )
 
 
-async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
+async def ask_all(circle: Circle, owner: str) -> list[Found]:
     """Every server's list; not waiting long for the last once a quorum's are here."""
     tasks = {asyncio.create_task(_pages(circle, link, owner)): link for link in circle.links}
-    found: list[_Found] = []
+    found: list[Found] = []
     waiting = set(tasks)
     try:
         while waiting:
@@ -121,9 +119,9 @@ async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
     return found
 
 
-async def _pages(circle: Circle, link: Link, owner: str) -> _Found:
+async def _pages(circle: Circle, link: Link, owner: str) -> Found:
     await circle.open(link)
-    found = _Found()
+    found = Found()
     cursor: str | None = None
     for _ in range(PAGES_MAX):
         page = await link.call("list", ListBillots(owner, cursor), Listed)
@@ -141,78 +139,35 @@ async def _pages(circle: Circle, link: Link, owner: str) -> _Found:
 
 
 def _ranges(
-    network: Network, owner: str, found: Iterable[_Found], needed: int
-) -> tuple[list[str], list[Range]]:
+    network: Network, owner: str, found: Iterable[Found], needed: int
+) -> tuple[list[str], list[Run]]:
     """The unmoved billots: ids of short ranges that any server names, long ranges of `needed`.
 
     For all but the issuer the network's file itself names them one by one.
     """
     if owner != network.issuer:
         return list(network.allocated_to(owner)), []
-    allocated = sorted(map(split_billot_id, network.allocations))
     short: list[str] = []
-    long: list[Range] = []
-    named = [_within(network, answer.unmoved) for answer in found]
-    for prefix, first, last, votes in _swept(named):
-        for low, high in _without(prefix, first, last, allocated):
-            if high - low < ROWS_MAX and len(short) < EXPANDED_MAX:
-                short += [f"{prefix}{number}" for number in range(low, high + 1)]
+    long: list[Run] = []
+    allocated = allocated_runs(network)
+    for run, votes in swept(within(network, answer.unmoved) for answer in found):
+        for part in without([run], allocated):
+            if count_billots([part]) <= ROWS_MAX and len(short) < EXPANDED_MAX:
+                short += billots_of([part])
             elif votes >= needed:
-                long.append((prefix, low, high))
+                long.append(part)
     return short, long
 
 
-def _within(network: Network, ranges: Iterable[Range]) -> list[Range]:
+def allocated_runs(network: Network) -> list[Run]:
+    """What the network's file gives away by name."""
+    return list(merged((p, n, n) for p, n in map(split_billot_id, network.allocations)))
+
+
+def within(network: Network, ranges: Iterable[Run]) -> list[Run]:
     """Ranges cut to what circulates."""
     return [
         (prefix, max(first, 1), min(last, network.denominations[prefix].circulation))
         for prefix, first, last in ranges
         if prefix in network.denominations
     ]
-
-
-def _swept(named: Iterable[list[Range]]) -> Iterator[tuple[str, int, int, int]]:
-    """Ranges with how many of the lists have them, neighbours with equal counts as one."""
-    steps: dict[str, dict[int, int]] = {}
-    for ranges in named:
-        for prefix, first, last in _merged(ranges):
-            at = steps.setdefault(prefix, {})
-            at[first] = at.get(first, 0) + 1
-            at[last + 1] = at.get(last + 1, 0) - 1
-    for prefix in sorted(steps):
-        votes, start = 0, 0
-        for place, step in sorted(steps[prefix].items()):
-            if step == 0:
-                continue
-            if votes:
-                yield prefix, start, place - 1, votes
-            votes, start = votes + step, place
-
-
-def _merged(ranges: Iterable[Range]) -> Iterator[Range]:
-    """One server's ranges without overlaps: nobody is counted twice for a number."""
-    last: Range | None = None
-    for prefix, first, end in sorted(ranges):
-        if first > end:
-            continue
-        if last is not None and last[0] == prefix and first <= last[2] + 1:
-            last = (prefix, last[1], max(last[2], end))
-            continue
-        if last is not None:
-            yield last
-        last = (prefix, first, end)
-    if last is not None:
-        yield last
-
-
-def _without(
-    prefix: str, first: int, last: int, taken: Sequence[tuple[str, int]]
-) -> Iterator[tuple[int, int]]:
-    """What is left of a range without the `taken` numbers, which are in order."""
-    inside = slice(bisect_left(taken, (prefix, first)), bisect_right(taken, (prefix, last)))
-    for _, number in taken[inside]:
-        if first < number:
-            yield first, number - 1
-        first = number + 1
-    if first <= last:
-        yield first, last

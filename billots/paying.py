@@ -18,11 +18,12 @@ from billots.holding import Holding
 from billots.journal import Entry
 from billots.listing import list_billots
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
-from billots.outcomes import Listing, NotExact, Payment, Plan, UnmovedBillots
+from billots.outcomes import Listing, NotExact, Payment, Plan
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
 from billots.quorum import Verdict
+from billots.runs import billots_of, count_billots, has, without
 from billots.sending import Sender, send
 from billots.transfer import Transfer
 
@@ -116,8 +117,8 @@ async def pay(
         return found
     begun = asyncio.get_running_loop().time()
     sent = await send(replace(sender, pays=mils), circle, found.billots, to)
-    paid = _Paid(sent.transfer, mils, begun, again=sent.resent)
-    return await _until_final(sender, circle, paid, on_answer)
+    paid = Paid(sent.transfer, mils, begun, again=sent.resent)
+    return await until_final(sender, circle, paid, on_answer)
 
 
 async def done_with(sender: Sender, payments: Iterable[Payment]) -> None:
@@ -148,16 +149,18 @@ async def finish(
     """Send a payment again, unless its payee has it by now, or has passed it on."""
     transfer, begun = entry.transfer, asyncio.get_running_loop().time()
     assert entry.pays is not None, "it is a payment"
-    paid = _Paid(transfer, entry.pays, begun, again=True)
-    payment = await _until_final(sender, circle, replace(paid, looks_once=True), on_answer)
+    paid = Paid(transfer, entry.pays, begun, again=True)
+    payment = await until_final(sender, circle, replace(paid, looks_once=True), on_answer)
     if payment.is_final:
         return payment
     await send(sender, circle, [billot for billot, _ in transfer.billots], transfer.to)
-    return await _until_final(sender, circle, paid, on_answer)
+    return await until_final(sender, circle, paid, on_answer)
 
 
 @dataclass(frozen=True, slots=True)
-class _Paid:
+class Paid:
+    """A transfer of an amount (in mils), sent at `begun` by the loop's clock, maybe before."""
+
     transfer: Transfer
     mils: int
     begun: float
@@ -165,8 +168,8 @@ class _Paid:
     looks_once: bool = False
 
 
-async def _until_final(
-    sender: Sender, circle: Circle, paid: _Paid, on_answer: OnAnswer | None
+async def until_final(
+    sender: Sender, circle: Circle, paid: Paid, on_answer: OnAnswer | None = None
 ) -> Payment:
     """Ask the trusted servers until a quorum names the payee for each billot, or time is up."""
     transfer, loop = paid.transfer, asyncio.get_running_loop()
@@ -175,13 +178,13 @@ async def _until_final(
         poll = Poll(circle, [billot for billot, _ in transfer.billots], on_answer=on_answer)
         await poll.run(max(_AGAIN_AFTER_S, end - loop.time()))
         circle.require_one()
-        final = all(_has(poll, *row, transfer.to) for row in transfer.billots)
+        final = all(payee_has(poll, *row, transfer.to) for row in transfer.billots)
         if final or paid.looks_once or loop.time() + pause_s > end:
             break
         await asyncio.sleep(pause_s)
         pause_s *= 2
     votes = min(
-        sum(_names(said, seq, transfer.to) for said in poll.votes[billot].values())
+        sum(names_payee(said, seq, transfer.to) for said in poll.votes[billot].values())
         for billot, seq in transfer.billots
     )
     needed = circle.quorum.needed(circle.n)
@@ -193,7 +196,7 @@ async def _until_final(
     )
 
 
-def _names(holding: Holding, seq: int, to: str) -> bool:
+def names_payee(holding: Holding, seq: int, to: str) -> bool:
     """Whether a holding says that the payee has it, or passed it on.
 
     Who had it further back it doesn't say. Then only its owner can have signed the move at `seq`,
@@ -204,10 +207,10 @@ def _names(holding: Holding, seq: int, to: str) -> bool:
     return holding.sender == to if holding.seq == seq + 1 else holding.seq > seq
 
 
-def _has(poll: Poll, billot: str, seq: int, to: str) -> bool:
+def payee_has(poll: Poll, billot: str, seq: int, to: str) -> bool:
     """Whether a quorum says so."""
     tally = poll.tally(billot)
-    has = tally.holding is not None and _names(tally.holding, seq, to)
+    has = tally.holding is not None and names_payee(tally.holding, seq, to)
     return has and tally.verdict is Verdict.OWNER
 
 
@@ -227,22 +230,18 @@ async def _purse(
     """
     with await sender.journal() as journal:
         signed = journal.rows(circle.network.id)
+        gone = journal.first_moves(circle.network.id)
     purse: defaultdict[int, list[str]] = defaultdict(list)
     counts: Counter[int] = Counter()
     for billot in listing.billots:
         holding = billot.tally.holding
-        if holding is not None and (billot.id, holding.seq + 1) not in signed:
+        if holding is None or (billot.id, holding.seq + 1) in signed:
+            continue
+        if holding.seq or not has(gone, *split_billot_id(billot.id)):
             purse[billot.mils].append(billot.id)
             counts[billot.mils] += 1
     for run in listing.unmoved:
-        numbers = range(run.first, run.last + 1)
-        ids = (f"{run.prefix}{number}" for number in numbers)
-        purse[run.mils] += islice((b for b in ids if (b, 1) not in signed), ROWS_MAX)
-        gone = sum(seq == 1 and _is_in(run, billot) for billot, seq in signed)
-        counts[run.mils] += len(numbers) - gone
+        left = list(without([(run.prefix, run.first, run.last)], gone))
+        purse[run.mils] += islice(billots_of(left), ROWS_MAX)
+        counts[run.mils] += count_billots(left)
     return dict(counts), purse
-
-
-def _is_in(run: UnmovedBillots, billot: str) -> bool:
-    prefix, number = split_billot_id(billot)
-    return prefix == run.prefix and run.first <= number <= run.last

@@ -11,6 +11,7 @@ from billots.errors import BillotIdError, BillotsError
 from billots.link import Link
 from billots.messages import ChangeList, Changes
 from billots.network import Network, split_billot_id
+from billots.runs import Run, count_billots
 
 CHANGES_MAX = 64
 """Of one server's newest or older changes; one of them may name 256 billots."""
@@ -47,3 +48,19 @@ async def _changed(link: Link, network: Network, since: int) -> set[str]:
                     network.check(billot)
                     changed.add(billot)
     return changed
+
+
+def sample_runs(runs: Sequence[Run], count: int) -> list[str]:
+    """Up to `count` of the billots in runs, each as likely as any other; in order."""
+    total = count_billots(runs)
+    random = secrets.SystemRandom()
+    places = sorted(random.sample(range(total), min(count, total)))
+    picked: list[str] = []
+    at, passed = 0, 0
+    for place in places:
+        while place >= passed + count_billots([runs[at]]):
+            passed += count_billots([runs[at]])
+            at += 1
+        prefix, first, _ = runs[at]
+        picked.append(f"{prefix}{first + place - passed}")
+    return picked

@@ -20,7 +20,7 @@ from billots.errors import (
     Unreachable,
 )
 from billots.holding import Holding, Status
-from billots.journal import Entry, Journal, already_signed
+from billots.journal import Entry, Journal, already_ordered, already_signed
 from billots.keeping import Keeper
 from billots.kept_receipts import KeptReceipt
 from billots.link import Link, Problem
@@ -84,10 +84,13 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
-class _Signed:
+class Signed:
+    """A transfer that is on disk; `noted`: the journal wants to hear that it was answered."""
+
     transfer: Transfer
-    resent: bool
-    lapsed: tuple[Transfer, ...]
+    resent: bool = False
+    lapsed: tuple[Transfer, ...] = ()
+    noted: bool = True
 
 
 def check_request(billots: Sequence[str], to: str) -> list[str]:
@@ -127,7 +130,7 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
     signed = await _sign(sender, circle, holdings, to)
     if sender.on_signed is not None:
         sender.on_signed(signed.transfer)
-    return await _submit(sender, circle, signed)
+    return await submit(sender, circle, signed)
 
 
 def _proven(sender: Sender, poll: Poll, finals: Mapping[str, Holding]) -> dict[str, Holding]:
@@ -177,9 +180,7 @@ def _worst(circle: Circle) -> BillotsError:
     return next(iter(changed or errors), Unreachable("no server answered in time"))
 
 
-async def _sign(
-    sender: Sender, circle: Circle, holdings: Mapping[str, Holding], to: str
-) -> _Signed:
+async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding], to: str) -> Signed:
     """The transfer, on disk: the journal's own if it has it, else a new one."""
     network, key = circle.network, sender.key
     lapsed: list[Transfer] = []
@@ -188,14 +189,18 @@ async def _sign(
         with await sender.journal() as journal:
             twin = _twin(journal, network.id, sender.pays, to)
             if twin is not None:
-                return _Signed(twin, resent=True, lapsed=())
+                return Signed(twin, resent=True)
             rows = [
                 _row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
             ]
             entries = journal.find(network.id, rows)
             against = [entry for entry in entries if entry.transfer.to != to]
-            if not against or asked_all:
+            orders = journal.orders_against(network.id, rows, to)
+            if not (against or orders) or asked_all:
+                for order in orders:
+                    if not (circle.passing and journal.drop(order, circle.answering_keys)):
+                        raise already_ordered(order)
                 for entry in against:
                     # Elsewhere a server that took it may only be down: a second signature
                     # would make a double spender of an honest owner.
@@ -206,7 +211,7 @@ async def _sign(
                 transfer = stored or Transfer.sign(network, key, to, rows)
                 if stored is None:
                     journal.sign(transfer, circle.answering_keys, sender.pays)
-                return _Signed(transfer, stored is not None, tuple(lapsed))
+                return Signed(transfer, stored is not None, tuple(lapsed))
         # Which keys are gone only a full round can tell; the lock isn't held for it.
         await Poll(circle, list(holdings), everyone=True).run(sender.timeout_s)
         asked_all = True
@@ -243,8 +248,8 @@ def _stored(entries: Iterable[Entry], rows: Iterable[tuple[str, int]], to: str) 
     return next(same, None)
 
 
-async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
-    """Send to the circle's server, and while none can be reached to its list in turn."""
+async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:
+    """Send a transfer to the circle's server, and while none can be reached to its list in turn."""
     busy: Refused | None = None
     for link in dict.fromkeys([*([circle.server] if circle.server else []), *circle.links]):
         if link.problem in _PASSED_OVER:
@@ -252,7 +257,7 @@ async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
         try:
             statement = await _offer(sender, circle, link, signed.transfer)
         except Refused as refused:
-            await _note_answer(sender, circle, link, signed.transfer)
+            await _note_answer(sender, circle, link, signed)
             ours = in_our_words(refused, signed.transfer, sender.command)
             if ours.name not in _BUSY:
                 raise ours from None
@@ -260,7 +265,7 @@ async def _submit(sender: Sender, circle: Circle, signed: _Signed) -> Sent:
         except (Unreachable, ProtocolError, ServerKeyChanged) as error:
             link.fail(error)
         else:
-            await _note_answer(sender, circle, link, signed.transfer)
+            await _note_answer(sender, circle, link, signed)
             return Sent(
                 signed.transfer,
                 circle.network,
@@ -319,7 +324,10 @@ async def _hand_over(
     return accepted.statement
 
 
-async def _note_answer(sender: Sender, circle: Circle, link: Link, transfer: Transfer) -> None:
+async def _note_answer(sender: Sender, circle: Circle, link: Link, signed: Signed) -> None:
+    transfer = signed.transfer
+    if not signed.noted:
+        return
     if link.key is None:  # a refusal is not signed; a statement tells whose it was
         with contextlib.suppress(BillotsError):
             await link.statement(circle.network.id, [transfer.billots[0][0]])

@@ -44,27 +44,27 @@ class Wallet:
 
     def generate_keys(self, path: str | Path | None = None) -> Path:
         """See `AsyncWallet.generate_keys`."""
-        return _run(self.awaitable.generate_keys(path))
+        return run_verb(self.awaitable.generate_keys(path))
 
     def owner_hash(self) -> str:
         """See `AsyncWallet.owner_hash`."""
-        return _run(self.awaitable.owner_hash())
+        return run_verb(self.awaitable.owner_hash())
 
     def check_owner(
         self, billot: str, on_answer: Callable[[Answer], None] | None = None
     ) -> OwnerCheck:
         """See `AsyncWallet.check_owner`."""
-        return _run(self.awaitable.check_owner(billot, on_answer))
+        return run_verb(self.awaitable.check_owner(billot, on_answer))
 
     def who_owns(self, billot: str) -> OwnerCheck:
         """See `AsyncWallet.who_owns`."""
-        return _run(self.awaitable.who_owns(billot))
+        return run_verb(self.awaitable.who_owns(billot))
 
     def list_billots(
         self, owner: str | None = None, on_progress: Callable[[int, int], None] | None = None
     ) -> Listing:
         """See `AsyncWallet.list_billots`."""
-        return _run(self.awaitable.list_billots(owner, on_progress))
+        return run_verb(self.awaitable.list_billots(owner, on_progress))
 
     def transfer(
         self,
@@ -73,7 +73,7 @@ class Wallet:
         on_signed: Callable[[Transfer], None] | None = None,
     ) -> Sent:
         """See `AsyncWallet.transfer`."""
-        return _run(self.awaitable.transfer(billots, to, on_signed))
+        return run_verb(self.awaitable.transfer(billots, to, on_signed))
 
     def pay(
         self,
@@ -89,11 +89,11 @@ class Wallet:
         verb = self.awaitable.pay(
             amount, to, dry_run=dry_run, tell=tell, on_answer=on_answer, on_signed=on_signed
         )
-        return _run(verb)
+        return run_verb(verb)
 
     def request(self, amount: str | int | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""
-        return _run(self.awaitable.request(amount))
+        return run_verb(self.awaitable.request(amount))
 
     def resume(
         self,
@@ -101,19 +101,19 @@ class Wallet:
         on_answer: Callable[[Answer], None] | None = None,
     ) -> list[Payment]:
         """See `AsyncWallet.resume`."""
-        return _run(self.awaitable.resume(tell, on_answer))
+        return run_verb(self.awaitable.resume(tell, on_answer))
 
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""
-        return _run(self.awaitable.receipt(billot))
+        return run_verb(self.awaitable.receipt(billot))
 
     def verify_receipt(self, data: bytes) -> ReceiptCheck:
         """See `AsyncWallet.verify_receipt`."""
-        return _run(self.awaitable.verify_receipt(data))
+        return run_verb(self.awaitable.verify_receipt(data))
 
     def accept_key(self, host: Host | str) -> KeyAccepted:
         """See `AsyncWallet.accept_key`."""
-        return _run(self.awaitable.accept_key(host))
+        return run_verb(self.awaitable.accept_key(host))
 
     def audit(
         self,
@@ -122,18 +122,19 @@ class Wallet:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> AuditReport:
         """See `AsyncWallet.audit`."""
-        return _run(self.awaitable.audit(billots, count, on_progress))
+        return run_verb(self.awaitable.audit(billots, count, on_progress))
 
     def check_trust(self, other: str | None = None) -> TrustReport:
         """See `AsyncWallet.check_trust`."""
-        return _run(self.awaitable.check_trust(other))
+        return run_verb(self.awaitable.check_trust(other))
 
     def overview(self) -> Overview:
         """See `AsyncWallet.overview`."""
-        return _run(self.awaitable.overview())
+        return run_verb(self.awaitable.overview())
 
 
-def _run(verb: Coroutine[Any, Any, Result]) -> Result:
+def run_verb(verb: Coroutine[Any, Any, Result]) -> Result:
+    """Run a verb to its end; raises RuntimeError where asyncio runs already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from billots.cli import documents
 from billots.cli.papers import write_new
-from billots.cli.printing import NO, NOBODY, OK, PROGRAM, document, line, name, some, tell
+from billots.cli.printing import NO, NOBODY, OK, PROGRAM, document, line, name, some, table, tell
 from billots.cli.program import fail
 from billots.errors import InputError
 
@@ -98,15 +98,7 @@ def _show_audit(report: AuditReport) -> None:
     told += f"{_servers(len(servers))} {_answer(len(servers))}"
     line(f"Audit: {told}, {_outcome(report)}")
     rows = [_cells(server) for server in servers]
-    if sys.stdout.isatty():
-        from billots.cli.live import print_table
-
-        print_table(COLUMNS, rows)
-    else:
-        widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-        for row in (COLUMNS, *rows):
-            cells = zip(row, widths, strict=True)
-            line("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
+    table(COLUMNS, rows, right=range(2, 6))
     if report.undecided:
         line(f"no quorum yet for: {some(report.undecided)}")
     for billot, pair in report.twice.items():

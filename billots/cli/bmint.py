@@ -17,13 +17,21 @@ EPILOG = """\b
 Examples:
   bmint init club
       a currency: club.toml for everybody, and the issuer's key
+  bmint issue 1000 OWNER --mixed --network club.toml --keyfile club-issuer
+      money for somebody, small notes among it
+  bmint audit --network club.toml --trusted a.org:7333, b.org:7333, c.org:7333
+      the whole supply, counted
+
+\b
+Settings can also come from the environment: BMINT_TRUSTED, BMINT_NETWORK,
+BMINT_KEYFILE and so on.
 """
 
 
 class _Commands(click.Group):
     """Subcommands, each in a module of its own that is loaded when it is wanted."""
 
-    modules = ("init",)
+    modules = ("init", "issue", "audit")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

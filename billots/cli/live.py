@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,11 +54,13 @@ def progress_live(least: int, what: str = "counting votes") -> Iterator[Callable
         yield on_progress
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on the terminal's stdout."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int]
+) -> None:
+    """A table on the terminal's stdout, the columns in `right` flush right."""
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if 2 <= number <= 5 else "left", no_wrap=True)
+        table.add_column(column, justify="right" if number in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

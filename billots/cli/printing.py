@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,22 @@ def show_code(text: str, *, wanted: bool) -> None:
     import segno
 
     segno.make(text, error="l", micro=False).terminal(sys.stdout, compact=True)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()
+) -> None:
+    """A table on stdout, the columns in `right` flush right."""
+    if sys.stdout.isatty():
+        from billots.cli.live import print_table
+
+        print_table(columns, rows, right)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        cells = enumerate(zip(row, widths, strict=True))
+        padded = (c.rjust(width) if at in right else c.ljust(width) for at, (c, width) in cells)
+        line("  ".join(padded).rstrip())
 
 
 def some(names: Sequence[str]) -> str:

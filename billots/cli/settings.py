@@ -23,6 +23,7 @@ from billots.errors import (
 from billots.network import shown
 
 if TYPE_CHECKING:
+    from billots.mint import Mint
     from billots.wallet import Wallet
 
 STATUSES: dict[type[BillotsError], int] = {
@@ -54,16 +55,25 @@ class Settings:
         """The wallet that these settings describe; `unlock` asks for a passphrase if need be."""
         from billots.wallet import Wallet
 
-        return Wallet(
-            keyfile=self.keyfile,
-            passphrase=passphrase(self.keyfile) if unlock else None,
-            server=self.server,
-            trusted=self.trusted,
-            quorum=self.quorum,
-            network=find_network(self.network) if self.network is not None else None,
-            timeout_s=self.timeout,
-            command=command_words(self),
-        )
+        return Wallet(**self._arguments(unlock=unlock))
+
+    def mint(self, *, unlock: bool = False) -> Mint:
+        """The same for an issuer."""
+        from billots.mint import Mint
+
+        return Mint(**self._arguments(unlock=unlock))
+
+    def _arguments(self, *, unlock: bool) -> dict[str, Any]:
+        return {
+            "keyfile": self.keyfile,
+            "passphrase": passphrase(self.keyfile) if unlock else None,
+            "server": self.server,
+            "trusted": self.trusted,
+            "quorum": self.quorum,
+            "network": find_network(self.network) if self.network is not None else None,
+            "timeout_s": self.timeout,
+            "command": command_words(self),
+        }
 
 
 def settings_options(program: str, *, keyfile: str = "key") -> Callable[[Function], Function]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 
 import pytest
 from test_bwallet import Terminal
 
 from billots.crypto import load_public_key, owner_id
-from billots.network import Network
+from billots.network import Network, parse_mils
 
 NOBODY = "0" * 128
 
@@ -79,3 +81,106 @@ def test_init_says_what_is_wrong_and_makes_nothing(terminal, tmp_path, words, me
     assert message in err
     assert out == ""
     assert not [*tmp_path.glob("club*")]
+
+
+# -- issue and audit ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def club(tmp_path_factory):
+    """A currency on one real server; its folder, and the options that name it."""
+    folder = tmp_path_factory.mktemp("club")
+    said(Terminal(folder, "bmint").run("init", "club"))
+    server = subprocess.Popen(
+        [sys.executable, "-m", "billots.cli.bserver", "0", "--network", "club.toml",
+         "--host", "127.0.0.1", "--log-level", "error"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    place = server.stdout.readline().split()[-1]
+    options = ("--trusted", place, "--network", folder / "club.toml")
+    yield folder, options
+    server.terminate()
+    server.communicate(timeout=20)
+
+
+def at(club, tmp_path):
+    """A terminal of one's own beside this server, and what is typed to issue there."""
+    folder, options = club
+    return Terminal(tmp_path, "bmint"), (*options, "--keyfile", folder / "club-issuer")
+
+
+def test_issue_and_audit_agree_to_the_mil(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+    before = json.loads(said(terminal.run("audit", *options, "--json"))[0])
+    out, err = said(terminal.run("issue", "12.345", NOBODY, "--mixed", *options))
+    assert out.splitlines()[0] == f"Issued: 12.345 to {NOBODY}"
+    assert "with 1 signature" in out.splitlines()[1]
+    assert err == ""
+    out, _ = said(terminal.run("audit", *options))
+    assert out.splitlines()[0] == "Supply: 10150000 in 135,380,000 billots, exact"
+    after = json.loads(said(terminal.run("audit", *options, "--json"))[0])
+    gone = [mils_of(report, "issued") for report in (before, after)]
+    assert gone[1] - gone[0] == 12_345
+    assert mils_of(before, "unmoved") - mils_of(after, "unmoved") == 12_345
+    assert after["verdict"] == "exact"
+
+
+def mils_of(report, kind):
+    return parse_mils(report["totals"][kind]["value"])
+
+
+def test_issue_shows_what_it_would_do(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+    out, _ = said(terminal.run("issue", "k-900..k-1500", NOBODY, "--dry-run", *options))
+    assert out.splitlines()[0] == f"Would issue: 3.005 to {NOBODY}"
+    assert out.splitlines()[1] == "601 billots with 3 signatures"
+    assert out.splitlines()[-1] == "nothing was signed (--dry-run)"
+
+
+def test_issue_refuses_what_moved(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+    said(terminal.run("issue", "b-100..b-102", NOBODY, *options))
+    out, _ = said(terminal.run("issue", "b-102..b-104", "1" * 128, *options), status=1)
+    assert out == "Not fresh: 1 of them moved or were issued before\nbillots: b-102\n"
+    out, _ = said(terminal.run("issue", "b-102", "1" * 128, "--json", *options), status=1)
+    assert json.loads(out) == {"verdict": "not fresh", "runs": [["b-", 102, 102]]}
+
+
+def test_issue_says_when_nothing_is_left_to_resume(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+    out, _ = said(terminal.run("issue", "--resume", *options))
+    assert out == "Nothing to resume: all that was begun is final.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["0", NOBODY], 2, "an amount is more than nothing"),
+        (["1e3", NOBODY], 2, "not an amount: 1e3"),
+        (["0.0001", NOBODY], 2, "not an amount"),
+        (["1,50", NOBODY], 2, "not an amount"),
+        (["5"], 2, "name what to issue, and to whom: bmint issue 1000 OWNER"),
+        (["5", "nobody"], 2, "nobody"),
+        (["5", NOBODY + "-aaaaaa"], 2, "wrong checksum"),
+        (["a-10001", NOBODY], 2, "no such billot"),
+        (["a-1", NOBODY, "--mixed"], 2, "there is nothing to mix"),
+        (["5", NOBODY, "--resume"], 2, "--resume goes on with all that was begun"),
+        (["99999999", NOBODY], 1, None),
+    ],
+)
+def test_issue_says_what_is_wrong(club, tmp_path, words, status, message):
+    terminal, options = at(club, tmp_path)
+    out, err = said(terminal.run("issue", *words, *options), status=status)
+    if message is None:
+        assert out.startswith("No exact set: what never moved doesn't make 99999999\n")
+    else:
+        assert message in err
+        assert out == ""
+
+
+def test_audit_of_nobody_is_no_audit(terminal):
+    out, err = said(terminal.run("audit", "--trusted", "127.0.0.1:1", "--json"), status=3)
+    assert json.loads(out)["error"] == "Unreachable"
+    assert err.startswith("bmint: error: ")

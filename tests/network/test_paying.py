@@ -4,20 +4,16 @@ import asyncio
 import json
 
 import pytest
+from killing import Killed, killed_at
 from servers import MINT, TEST, USER1, USER2, USER3, Mesh, fresh, run, signed, submit
 
 from billots.errors import AlreadySigned, InputError, Refused, Unreachable
 from billots.journal import Journal
-from billots.link import Link
 from billots.outcomes import NotExact, Payment, Plan
 from billots.wallet import AsyncWallet
 
 PURSE = ("a-1", "b-1", "c-1")
 """What user1 has: 100, 50 and 20."""
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def wallet(tmp_path, mesh, **more):
@@ -184,38 +180,6 @@ def test_attack_what_somebody_else_passed_on_was_not_paid(tmp_path):
         assert not journalled(tmp_path)[1]
 
     playing(tmp_path, play)
-
-
-def killed_at(monkeypatch, step):
-    """Every write to the journal and every call is a step; the process ends before or after one."""
-    counted = 0
-
-    def at_step(owner, name, *, is_async):
-        right = getattr(owner, name)
-
-        def count():
-            nonlocal counted
-            counted += 1
-            if counted == step:
-                raise Killed
-
-        async def later(*args, **more):
-            count()
-            found = await right(*args, **more)
-            count()
-            return found
-
-        def now(*args, **more):
-            count()
-            found = right(*args, **more)
-            count()
-            return found
-
-        monkeypatch.setattr(owner, name, later if is_async else now)
-
-    at_step(Journal, "_append", is_async=False)
-    at_step(Link, "call", is_async=True)
-    return lambda: counted
 
 
 @pytest.mark.slow

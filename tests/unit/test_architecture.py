@@ -22,7 +22,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse owners payment_request"
+        "purse owners payment_request runs"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
@@ -42,19 +42,21 @@ ORDER = {
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
-    "the wallet's files": "user_data founding journal contacts known_servers kept_receipts",
+    "the wallet's files": (
+        "user_data founding order journal_lines journal contacts known_servers kept_receipts"
+    ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "presenting sending paying proving accepting feed_votes findings audit sampling "
-        "wallet_settings async_wallet wallet"
+        "presenting sending paying issuing proving accepting feed_votes findings audit sampling "
+        "wallet_settings async_wallet wallet supply mint"
     ),
     "pages": "web",
     "commands": (
-        "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
-        "cli.start"
+        "cli cli.program cli.live cli.printing cli.options cli.settings cli.documents cli.papers "
+        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.mint_issue "
+        "cli.mint_audit cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",

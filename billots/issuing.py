@@ -1,0 +1,241 @@
+"""Handing out what never moved: an order in the journal, then its transfers (ADR 0028)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from billots.circle import Circle
+from billots.errors import InputError, Unreachable
+from billots.listing import allocated_runs, ask_all, within
+from billots.network import Network, format_mils
+from billots.order import ORDER_MAX, Order
+from billots.outcomes import NotExact
+from billots.paying import Paid, names_payee, payee_has, until_final
+from billots.poll import Poll
+from billots.purse import choose, choose_mixed, nearest
+from billots.quorum import liars_max
+from billots.refusals import refusal
+from billots.runs import Run, count_billots, merged, runs_text, swept, without
+from billots.sending import Sender, Signed, submit
+from billots.transfer import Transfer
+
+PARTS_MAX = 4
+"""Transfers under way at once: more of them would only wait at the servers."""
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be issued: an amount in mils, or runs of billots; `mixed` with small notes."""
+
+    mils: int | None = None
+    runs: tuple[Run, ...] = ()
+    mixed: bool = False
+
+    @property
+    def text(self) -> str:
+        """The same in words that tell one from another."""
+        if self.mils is None:
+            return f"billots {runs_text(self.runs)}"
+        return f"amount {format_mils(self.mils)}" + (" mixed" if self.mixed else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An order, and how far it is carried out: `final` of its billots are the owner's by a quorum.
+
+    `seconds` is how long that took from the first transfer on; `resumed`: it was begun before.
+    `planned`: nothing was written or signed, this is what would be.
+    """
+
+    network: Network
+    order: Order
+    final: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+    planned: bool = False
+
+    @property
+    def mils(self) -> int:
+        """What it is worth."""
+        return worth(self.network, self.order.runs)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a quorum names the owner for all of it."""
+        return self.final == self.order.count
+
+
+@dataclass(frozen=True, slots=True)
+class NotFresh:
+    """Billots that were to be issued and can't be: they moved, or were issued before."""
+
+    network: Network
+    runs: tuple[Run, ...]
+
+
+def worth(network: Network, runs: Sequence[Run]) -> int:
+    """What runs of billots are worth, in mils."""
+    return sum(network.denominations[run[0]].mils * count_billots([run]) for run in runs)
+
+
+async def unmoved_runs(circle: Circle) -> list[Run]:
+    """What never moved and is the issuer's, by the lists of a quorum; they aren't signed.
+
+    Raises Unreachable if fewer servers than that sent one.
+    """
+    network = circle.network
+    if network.issuer is None:
+        return []
+    found = await ask_all(circle, network.issuer)
+    needed = circle.quorum.needed(circle.n)
+    telling = sum(not link.is_new for link in circle.links if link.problem is None)
+    if min(len(found), telling) < needed:
+        raise Unreachable(
+            f"{min(len(found), telling)} of {circle.n} servers tell what never moved, "
+            f"and {needed} are needed",
+            "the same command tries again",
+        )
+    agreed = (
+        run for run, votes in swept(within(network, f.unmoved) for f in found) if votes >= needed
+    )
+    return list(merged(without(agreed, allocated_runs(network))))
+
+
+async def issue(
+    sender: Sender, circle: Circle, wanted: Wanted, to: str, on_progress: OnProgress | None = None
+) -> Issue | NotFresh | NotExact:
+    """Issue it, or go on with the same that was begun before and isn't done with."""
+    begun = await _begun(sender, circle, wanted, to)
+    if begun is not None:
+        return await carry_out(sender, circle, begun, on_progress, resumed=True)
+    while True:
+        planned = await plan(sender, circle, wanted, to)
+        if not isinstance(planned, Issue):
+            return planned
+        with await sender.journal() as journal:
+            others = journal.first_moves(circle.network.id)
+            if list(without(planned.order.runs, others)) == list(planned.order.runs):
+                journal.order(planned.order)
+                break
+        # Another process was faster with some of these: what is left is looked at again.
+    return await carry_out(sender, circle, planned.order, on_progress)
+
+
+async def unfinished(sender: Sender, circle: Circle) -> list[Order]:
+    """Orders that were begun and aren't done with.
+
+    On the test network on this machine, all orders of one whose servers are gone are dropped.
+    """
+    with await sender.journal() as journal:
+        if circle.passing:
+            for order in journal.orders(circle.network.id):
+                journal.drop(order, circle.answering_keys)
+        return journal.orders(circle.network.id, unfinished=True)
+
+
+async def _begun(sender: Sender, circle: Circle, wanted: Wanted, to: str) -> Order | None:
+    orders = await unfinished(sender, circle)
+    return next((o for o in orders if (o.asked, o.to) == (wanted.text, to)), None)
+
+
+async def plan(
+    sender: Sender, circle: Circle, wanted: Wanted, to: str
+) -> Issue | NotFresh | NotExact:
+    """What would be issued, of what never moved and nothing here gives to anybody."""
+    network = circle.network
+    if network.issuer != sender.key.owner:
+        raise InputError(
+            f"this key is not the issuer's of network {network.name}",
+            "--keyfile names the issuer's key, --network the network",
+        )
+    unmoved = await unmoved_runs(circle)
+    with await sender.journal() as journal:
+        fresh = list(without(unmoved, journal.first_moves(network.id)))
+    if wanted.mils is None:
+        runs = wanted.runs
+        gone = tuple(without(runs, fresh))
+        if gone:
+            return NotFresh(network, gone)
+    else:
+        counts: Counter[int] = Counter()
+        for run in fresh:
+            counts[network.denominations[run[0]].mils] += count_billots([run])
+        chosen = (choose_mixed if wanted.mixed else choose)(counts, wanted.mils)
+        if chosen is None:
+            left, near = worth(network, fresh), nearest(counts, wanted.mils)
+            return NotExact(network, wanted.mils, left, *near)
+        runs = tuple(merged(_picked(network, fresh, chosen)))
+    if count_billots(runs) > ORDER_MAX:
+        raise InputError(f"over {ORDER_MAX:,} billots at once", "issue them in parts")
+    keys = tuple(sorted(circle.answering_keys))
+    order = Order(network.id, to, wanted.text, runs, keys)
+    return Issue(network, order, planned=True)
+
+
+def _picked(network: Network, fresh: Sequence[Run], chosen: Mapping[int, int]) -> Iterator[Run]:
+    """The first billots of each value, as many as were chosen."""
+    left = dict(chosen)
+    for prefix, first, last in fresh:
+        mils = network.denominations[prefix].mils
+        number = min(left.get(mils, 0), last - first + 1)
+        if number:
+            left[mils] -= number
+            yield prefix, first, first + number - 1
+
+
+async def carry_out(
+    sender: Sender,
+    circle: Circle,
+    order: Order,
+    on_progress: OnProgress | None = None,
+    *,
+    resumed: bool = False,
+) -> Issue:
+    """Send the transfers of an order that are missing, and wait until each is final.
+
+    Raises what `Wallet.transfer` does; what is done by then stays done.
+    """
+    loop = asyncio.get_running_loop()
+    begun, total = loop.time(), order.count
+    parts, done, final = order.parts(), 0, 0
+
+    async def work() -> None:
+        nonlocal done, final
+        for part in parts:
+            stands = await _part(sender, circle, order, part)
+            final += len(part) if stands else 0
+            done += len(part)
+            if on_progress is not None:
+                on_progress(done, total)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(PARTS_MAX, -(-total // 256)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return Issue(circle.network, order, final, loop.time() - begun, resumed)
+
+
+async def _part(sender: Sender, circle: Circle, order: Order, part: Sequence[str]) -> bool:
+    """See one transfer of an order through; whether it is final. Looks first, then signs."""
+    loop = asyncio.get_running_loop()
+    poll = Poll(circle, part, proof=False)
+    await poll.run(sender.timeout_s)
+    circle.require_one()
+    if all(payee_has(poll, billot, 1, order.to) for billot in part):
+        return True
+    for billot in part:
+        others = [h for h in poll.votes[billot].values() if not names_payee(h, 1, order.to)]
+        if sum(h.seq > 0 for h in others) > liars_max(circle.n):
+            raise refusal("not_owner", billot, others[0], sender.command)
+    transfer = Transfer.sign(circle.network, sender.key, order.to, [(b, 1) for b in part])
+    begun = loop.time()
+    await submit(sender, circle, Signed(transfer, noted=False))
+    mils = circle.network.total_mils(part)
+    return (await until_final(sender, circle, Paid(transfer, mils, begun))).is_final

@@ -1,0 +1,70 @@
+"""The lines of a wallet's journal: one for each event, JSON."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from billots.order import Order, OrderId
+from billots.transfer import OwnerId, PublicKey, Transfer, TransferId
+
+
+class Head(Struct, frozen=True, tag="journal", tag_field="kind"):
+    """The first line: whose journal it is."""
+
+    version: int
+    owner: OwnerId
+
+
+class Signed(Struct, frozen=True, tag="signed", tag_field="kind", omit_defaults=True):
+    """A transfer was signed; `servers` are the keys that its seqs were asked of, `pays` mils."""
+
+    transfer: Transfer
+    servers: tuple[PublicKey, ...]
+    pays: int | None = None
+
+
+class Answered(Struct, frozen=True, tag="answered", tag_field="kind"):
+    """The server with this key answered it, yes or no."""
+
+    transfer_id: TransferId
+    server: PublicKey
+
+
+class Final(Struct, frozen=True, tag="final", tag_field="kind"):
+    """A quorum named the payee, and the payer was told."""
+
+    transfer_id: TransferId
+
+
+class Lapsed(Struct, frozen=True, tag="lapsed", tag_field="kind"):
+    """It is given up: the network that knew it is gone."""
+
+    transfer_id: TransferId
+
+
+class Ordered(Struct, frozen=True, tag="ordered", tag_field="kind"):
+    """An issuer decided to hand out billots."""
+
+    order: Order
+
+
+class Issued(Struct, frozen=True, tag="issued", tag_field="kind"):
+    """All of them are final, and that was told."""
+
+    order_id: OrderId
+
+
+class Dropped(Struct, frozen=True, tag="dropped", tag_field="kind"):
+    """It is given up, as `Lapsed`."""
+
+    order_id: OrderId
+
+
+Line = Head | Signed | Answered | Final | Lapsed | Ordered | Issued | Dropped
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+
+def decode_line(line: bytes) -> Line:
+    """A line of a journal; raises msgspec.DecodeError, ValueError or RecursionError."""
+    return _decoder.decode(line)
