@@ -24,6 +24,7 @@ from billots.transfer import Transfer
 
 PARTS_MAX = 4
 """Transfers under way at once: more of them would only wait at the servers."""
+_AGAIN_AFTER_S = 0.05
 OnProgress = Callable[[int, int], None]
 
 
@@ -85,20 +86,28 @@ def worth(network: Network, runs: Sequence[Run]) -> int:
 async def unmoved_runs(circle: Circle) -> list[Run]:
     """What never moved and is the issuer's, by the lists of a quorum; they aren't signed.
 
-    Raises Unreachable if fewer servers than that sent one.
+    Servers that have only just started say nothing of it: they are waited for a moment. Raises
+    Unreachable if fewer than a quorum tell.
     """
-    network = circle.network
+    network, needed = circle.network, circle.quorum.needed(circle.n)
     if network.issuer is None:
         return []
-    found = await ask_all(circle, network.issuer)
-    needed = circle.quorum.needed(circle.n)
-    telling = sum(not link.is_new for link in circle.links if link.problem is None)
-    if min(len(found), telling) < needed:
-        raise Unreachable(
-            f"{min(len(found), telling)} of {circle.n} servers tell what never moved, "
-            f"and {needed} are needed",
-            "the same command tries again",
-        )
+    loop = asyncio.get_running_loop()
+    end, pause_s = loop.time() + circle.timeout_s, _AGAIN_AFTER_S
+    while True:
+        found = await ask_all(circle, network.issuer)
+        telling = sum(not link.is_new for link in circle.links if link.problem is None)
+        if min(len(found), telling) >= needed:
+            break
+        if loop.time() + pause_s > end:
+            raise Unreachable(
+                f"{min(len(found), telling)} of {circle.n} servers tell what never moved, "
+                f"and {needed} are needed",
+                "the same command tries again",
+            )
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+        await asyncio.gather(*(link.look_again() for link in circle.links))
     agreed = (
         run for run, votes in swept(within(network, f.unmoved) for f in found) if votes >= needed
     )

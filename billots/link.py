@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -85,9 +86,18 @@ class Link:
                 if info.protocol != PROTOCOL:
                     raise ProtocolError(f"{self.host.place} speaks another protocol")
                 self.network_id = info.network.id
-                self.trusted, self.lsn = info.trusted, info.lsn
-                self.is_new = bool(info.counts.get("blank", 0))
+                self._note(info)
             return self.network_id
+
+    async def look_again(self) -> None:
+        """Ask a server that is open how it stands by now; what goes wrong is for the next call."""
+        if self.reached and self.problem is None:
+            with contextlib.suppress(BillotsError):
+                self._note(await self.call("info", None, Info))
+
+    def _note(self, info: Info) -> None:
+        self.trusted, self.lsn = info.trusted, info.lsn
+        self.is_new = bool(info.counts.get("blank", 0))
 
     async def call(
         self, method: str, params: Struct | None, result: type[Result], longer_s: float = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, floors, lone, meshes, profiles, stores, wires
+from benchmarks import commands, floors, lone, meshes, money, profiles, stores, wires
 from benchmarks.figures import Table, as_json
 
 Part = Callable[[], Table]
@@ -40,6 +40,10 @@ def _parts(
         "lists": [lambda: stores.listing(told)],
         "disk": [lambda: stores.disk(stores.MILLION if large else 200_000, told)],
         "growth": [lambda: stores.growth(counts, told)],
+        "money": [
+            lambda: money.paying(base),
+            lambda: money.supply(base, stores.MILLION if large else 100_000, told),
+        ],
         "commands": [commands.start],
     }
 
@@ -55,8 +59,8 @@ def main(
 ) -> None:
     """Measure servers and wallet on this machine, each figure beside its floor.
 
-    PARTS are some of: alone profile mesh wires lists disk growth commands. A ratio is a figure
-    over its floor (under load as it is under load); a bar is what it is to be at most.
+    PARTS are some of: alone profile mesh wires lists disk growth money commands. A ratio is a
+    figure over its floor (under load as it is under load); a bar is what it is to be at most.
     """
     shown = sys.stderr.isatty()
 

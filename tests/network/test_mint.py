@@ -192,6 +192,17 @@ def test_attack_killed_at_every_step_it_issues_once(tmp_path, monkeypatch):
     playing(tmp_path, play)
 
 
+def test_servers_that_have_only_just_started_are_waited_for(tmp_path):
+    async def whole():
+        async with Mesh(tmp_path, 3) as mesh:
+            await mesh.start()
+            assert (
+                await mint(tmp_path, mesh.hosts, timeout_s=20.0).issue("1", USER2.owner)
+            ).is_final
+
+    run(whole())
+
+
 def test_two_issues_at_once_never_share_a_billot(tmp_path):
     async def play(mesh):
         first, second = mint(tmp_path, mesh.hosts), mint(tmp_path, mesh.hosts)
