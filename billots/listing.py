@@ -38,7 +38,8 @@ class Found:
     """What one server names: billots that moved, and ranges that did not."""
 
     def __init__(self) -> None:
-        self.moved: set[str] = set()
+        self.moved: dict[str, int] = {}
+        """Billot ids, with the seq that it says."""
         self.unmoved: list[Run] = []
 
 
@@ -88,7 +89,9 @@ async def list_billots(
     )
 
 
-async def ask_all(circle: Circle, owner: str) -> list[Found]:
+async def ask_all(
+    circle: Circle, owner: str, others_after_s: float = OTHERS_AFTER_S
+) -> list[Found]:
     """Every server's list; not waiting long for the last once a quorum's are here."""
     tasks = {asyncio.create_task(_pages(circle, link, owner)): link for link in circle.links}
     found: list[Found] = []
@@ -98,7 +101,7 @@ async def ask_all(circle: Circle, owner: str) -> list[Found]:
             enough = len(found) >= circle.quorum.needed(len(circle.links))
             done, waiting = await asyncio.wait(
                 waiting,
-                timeout=OTHERS_AFTER_S if enough else None,
+                timeout=others_after_s if enough else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if not done:
@@ -128,7 +131,7 @@ async def _pages(circle: Circle, link: Link, owner: str) -> Found:
         for billot in page.billots:
             with contextlib.suppress(BillotIdError):
                 circle.network.check(billot.id)
-                found.moved.add(billot.id)
+                found.moved[billot.id] = billot.seq
         found.unmoved += [(r.prefix, r.first, r.last) for r in page.unmoved]
         if page.cursor is None:
             return found

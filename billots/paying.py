@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,14 +16,14 @@ from billots.circle import Circle
 from billots.errors import InputError, Unreachable, WrongNetwork
 from billots.holding import Holding
 from billots.journal import Entry
-from billots.listing import list_billots
+from billots.listing import allocated_runs, ask_all, list_billots, within
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
-from billots.outcomes import Listing, NotExact, Payment, Plan
+from billots.outcomes import NotExact, Payment, Plan
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
 from billots.quorum import Verdict
-from billots.runs import billots_of, count_billots, has, without
+from billots.runs import Run, billots_of, count_billots, has, merged, swept, without
 from billots.sending import Sender, send
 from billots.transfer import Transfer
 
@@ -82,6 +82,9 @@ async def plan(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | Not
 
 async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | NotExact:
     """Billots that make an amount, of those that a quorum says are ours."""
+    likely = await _likely(sender, circle, mils)
+    if likely is not None:
+        return Plan(circle.network, mils, to, likely)
     listing = await list_billots(circle, sender.key.owner)
     answering, needed = len(circle.answering_keys), circle.quorum.needed(circle.n)
     if answering < needed:
@@ -89,7 +92,13 @@ async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | 
             f"{answering} of {circle.n} servers answer, and {needed} are needed",
             "the same command tries again",
         )
-    counts, purse = await _purse(sender, circle, listing)
+    moved = {
+        billot.id: billot.tally.holding.seq
+        for billot in listing.billots
+        if billot.tally.holding is not None
+    }
+    runs = [(run.prefix, run.first, run.last) for run in listing.unmoved]
+    counts, purse = await _purse(sender, circle.network, moved, runs)
     chosen = choose(counts, mils)
     if chosen is None:
         return NotExact(circle.network, mils, listing.total_mils, *nearest(counts, mils))
@@ -98,8 +107,45 @@ async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | 
         values = sorted((v for v, number in chosen.items() for _ in range(number)), reverse=True)
         part = sum(values[:ROWS_MAX])
         return NotExact(circle.network, mils, listing.total_mils, part, None, takes=count)
-    billots = [billot for value, number in chosen.items() for billot in purse[value][:number]]
-    return Plan(circle.network, mils, to, tuple(sorted(billots, key=split_billot_id)))
+    return Plan(circle.network, mils, to, _picked(purse, chosen))
+
+
+async def _likely(sender: Sender, circle: Circle, mils: int) -> tuple[str, ...] | None:
+    """The same at once where it can be: by lists, which aren't signed; the few that are chosen are.
+
+    A purse of thousands is not asked for note by note. None if that leads nowhere.
+    """
+    network, owner, needed = circle.network, sender.key.owner, circle.quorum.needed(circle.n)
+    found = await ask_all(circle, owner, 0.0)
+    votes = Counter(billot for each in found for billot in each.moved)
+    moved = {b: max(each.moved.get(b, 0) for each in found) for b in votes if votes[b] >= needed}
+    named = swept(within(network, each.unmoved) for each in found)
+    runs = list(merged(run for run, lists in named if lists >= needed))
+    if owner == network.issuer:
+        runs = list(without(runs, allocated_runs(network)))
+    else:
+        mine = map(split_billot_id, network.allocated_to(owner))
+        runs = [(prefix, number, number) for prefix, number in mine if has(runs, prefix, number)]
+    counts, purse = await _purse(sender, network, moved, runs)
+    chosen = choose(counts, mils)
+    if chosen is None or sum(chosen.values()) > ROWS_MAX:
+        return None
+    billots = _picked(purse, chosen)
+    poll = Poll(circle, billots, proof=False)
+    await poll.run(sender.timeout_s)
+    for billot in billots:
+        tally = poll.tally(billot)
+        if tally.owner != owner or tally.holding is None:
+            return None
+        if tally.holding.seq != moved.get(billot, 0):  # by the lists another seq is signed
+            return None
+    return billots
+
+
+def _picked(purse: Mapping[int, list[str]], chosen: Mapping[int, int]) -> tuple[str, ...]:
+    """So many of each value, in order."""
+    billots = (billot for value, number in chosen.items() for billot in purse[value][:number])
+    return tuple(sorted(billots, key=split_billot_id))
 
 
 async def pay(
@@ -222,26 +268,28 @@ async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:
 
 
 async def _purse(
-    sender: Sender, circle: Circle, listing: Listing
+    sender: Sender, network: Network, moved: Mapping[str, int], runs: Iterable[Run]
 ) -> tuple[dict[int, int], dict[int, list[str]]]:
     """How many billots there are to pay with, by value, and which: not what is signed over.
 
-    Of each value no more are named than one transfer moves, for an issuer has millions.
+    `moved` has the seq of each, `runs` never moved. Of each value no more are named than one
+    transfer moves, for an issuer has millions.
     """
     with await sender.journal() as journal:
-        signed = journal.rows(circle.network.id)
-        gone = journal.first_moves(circle.network.id)
+        signed = journal.rows(network.id)
+        gone = journal.first_moves(network.id)
     purse: defaultdict[int, list[str]] = defaultdict(list)
     counts: Counter[int] = Counter()
-    for billot in listing.billots:
-        holding = billot.tally.holding
-        if holding is None or (billot.id, holding.seq + 1) in signed:
+    for billot, seq in moved.items():
+        if (billot, seq + 1) in signed:
             continue
-        if holding.seq or not has(gone, *split_billot_id(billot.id)):
-            purse[billot.mils].append(billot.id)
-            counts[billot.mils] += 1
-    for run in listing.unmoved:
-        left = list(without([(run.prefix, run.first, run.last)], gone))
-        purse[run.mils] += islice(billots_of(left), ROWS_MAX)
-        counts[run.mils] += count_billots(left)
+        if seq or not has(gone, *split_billot_id(billot)):
+            mils = network.mils(billot)
+            purse[mils].append(billot)
+            counts[mils] += 1
+    for run in runs:
+        mils = network.denominations[run[0]].mils
+        left = list(without([run], gone))
+        purse[mils] += islice(billots_of(left), ROWS_MAX)
+        counts[mils] += count_billots(left)
     return dict(counts), purse
