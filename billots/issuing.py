@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billots.circle import Circle
@@ -118,20 +118,26 @@ async def issue(
     sender: Sender, circle: Circle, wanted: Wanted, to: str, on_progress: OnProgress | None = None
 ) -> Issue | NotFresh | NotExact:
     """Issue it, or go on with the same that was begun before and isn't done with."""
-    begun = await _begun(sender, circle, wanted, to)
-    if begun is not None:
-        return await carry_out(sender, circle, begun, on_progress, resumed=True)
-    while True:
+    order = _same(await unfinished(sender, circle), wanted, to)
+    resumed = order is not None
+    while order is None:
         planned = await plan(sender, circle, wanted, to)
         if not isinstance(planned, Issue):
             return planned
         with await sender.journal() as journal:
+            order = _same(journal.orders(circle.network.id, unfinished=True), wanted, to)
+            resumed = order is not None  # another process was faster with the same
             others = journal.first_moves(circle.network.id)
-            if list(without(planned.order.runs, others)) == list(planned.order.runs):
-                journal.order(planned.order)
-                break
-        # Another process was faster with some of these: what is left is looked at again.
-    return await carry_out(sender, circle, planned.order, on_progress)
+            runs = list(planned.order.runs)
+            if order is None and list(without(runs, others)) == runs:
+                order = planned.order
+                journal.order(order)
+        # If another one took some of these, what is left is looked at again.
+    return await carry_out(sender, circle, order, on_progress, resumed=resumed)
+
+
+def _same(orders: Iterable[Order], wanted: Wanted, to: str) -> Order | None:
+    return next((o for o in orders if (o.asked, o.to) == (wanted.text, to)), None)
 
 
 async def unfinished(sender: Sender, circle: Circle) -> list[Order]:
@@ -144,11 +150,6 @@ async def unfinished(sender: Sender, circle: Circle) -> list[Order]:
             for order in journal.orders(circle.network.id):
                 journal.drop(order, circle.answering_keys)
         return journal.orders(circle.network.id, unfinished=True)
-
-
-async def _begun(sender: Sender, circle: Circle, wanted: Wanted, to: str) -> Order | None:
-    orders = await unfinished(sender, circle)
-    return next((o for o in orders if (o.asked, o.to) == (wanted.text, to)), None)
 
 
 async def plan(

@@ -218,6 +218,19 @@ def test_two_issues_at_once_never_share_a_billot(tmp_path):
     playing(tmp_path, play)
 
 
+def test_the_same_issue_from_two_shells_at_once_is_one(tmp_path):
+    async def play(mesh):
+        first, second = mint(tmp_path, mesh.hosts), mint(tmp_path, mesh.hosts)
+        one, two = await asyncio.gather(
+            first.issue("300", USER2.owner), second.issue("300", USER2.owner)
+        )
+        assert one.order == two.order
+        assert {one.is_final, two.is_final} == {True}
+        assert len(orders(tmp_path)) == 1
+
+    playing(tmp_path, play)
+
+
 def test_attack_what_is_issued_is_signed_over_to_nobody_else(tmp_path):
     """Ordered and not sent yet: the wallet of the same key has no more of it."""
 
