@@ -9,7 +9,7 @@ server. Before it says that one of its own billots is final, its receipt is on d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,8 @@ from pathlib import Path
 from billots.accepting import accept_key
 from billots.audit import Audit
 from billots.crypto import PrivateKey, load_public_key, owner_id
-from billots.errors import InputError, KeyFileError, ProtocolError
-from billots.evidence import find_conflict
+from billots.errors import InputError, KeyFileError
 from billots.findings import AuditReport
-from billots.holding import Status
 from billots.host import Host, parse_hosts
 from billots.kept_receipts import KeptReceipts
 from billots.known_servers import KnownServers
@@ -36,23 +34,25 @@ from billots.outcomes import (
     Plan,
     ReceiptCheck,
     ReceiptFound,
+    Received,
     Sent,
+    WatchNote,
 )
+from billots.owner_check import check_owner, who_owns
 from billots.paying import check_amount, check_network, done_with, pay, plan, resume
 from billots.payment_request import PaymentRequest, is_request
-from billots.poll import Answer, Poll
+from billots.poll import Answer
 from billots.proving import find_receipt, verify_receipt
-from billots.quorum import Quorum, Tally, Verdict
+from billots.quorum import Quorum
 from billots.receipt import decode_receipt
 from billots.sampling import sample
 from billots.sending import check_request, send
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport, trust_report
 from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED, WalletSettings
+from billots.watching import Watch, WatchPlan
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet"]
-
-EVIDENCE_S_MAX = 2.0
 
 
 class AsyncWallet(WalletSettings):
@@ -93,21 +93,7 @@ class AsyncWallet(WalletSettings):
         """
         split_billot_id(billot)
         async with self._circle(self.trusted, self.quorum) as circle:
-            poll = Poll(circle, [billot], on_answer=on_answer)
-            await poll.run(self.timeout_s)
-            circle.require_one()
-            tally, pair = poll.tally(billot), None
-            if tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
-                holdings = poll.votes[billot].values()
-                limit_s = min(self.timeout_s, EVIDENCE_S_MAX)
-                pair = await find_conflict(circle, billot, holdings, limit_s)
-                tally = poll.tally(billot, conflict=pair is not None)
-            unkept: list[str] = []
-            if tally.verdict is Verdict.OWNER and tally.holding is not None:
-                keeper = self._keeper()
-                unkept = await keeper.keep(circle, {billot: tally.holding}, poll)
-            answers = tuple(poll.answer(link, billot) for link in circle.links)
-            return OwnerCheck(billot, circle.network, tally, answers, pair, bool(unkept))
+            return await check_owner(circle, self._keeper(), billot, on_answer)
 
     async def who_owns(self, billot: str) -> OwnerCheck:
         """Whose `billot` is, by the signed word of `server` alone.
@@ -117,14 +103,7 @@ class AsyncWallet(WalletSettings):
         """
         split_billot_id(billot)
         async with self._circle([self.server], Quorum("1")) as circle:
-            poll = Poll(circle, [billot])
-            await poll.run(self.timeout_s)
-            circle.require_one()
-            link = circle.links[0]
-            if link.problem is not None:
-                raise link.error or ProtocolError(f"{link.host.place} {link.problem}")
-            answer = poll.answer(link, billot)
-            return OwnerCheck(billot, circle.network, _alone(poll.tally(billot)), (answer,))
+            return await who_owns(circle, billot)
 
     async def list_billots(
         self, owner: str | None = None, on_progress: Callable[[int, int], None] | None = None
@@ -163,7 +142,7 @@ class AsyncWallet(WalletSettings):
         to = self._contacts.read(to)
         ordered = check_request(words, to)
         sender = self._sender(on_signed)
-        async with self._circle(self._near, self.quorum, self.server) as circle:
+        async with self._circle(self._near, self.quorum, server=self.server) as circle:
             return await send(sender, circle, ordered, to)
 
     async def pay(
@@ -195,7 +174,7 @@ class AsyncWallet(WalletSettings):
         sender = self._sender(on_signed)
         if to == sender.key.owner:
             raise InputError("that is your own owner id: there is nobody to pay")
-        async with self._circle(self._near, self.quorum, self.server) as circle:
+        async with self._circle(self._near, self.quorum, server=self.server) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
             circle.require_one()
             check_network(asked, circle.network)
@@ -228,11 +207,29 @@ class AsyncWallet(WalletSettings):
     ) -> list[Payment]:
         """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`."""
         sender = self._sender(None)
-        async with self._circle(self._near, self.quorum, self.server) as circle:
+        async with self._circle(self._near, self.quorum, server=self.server) as circle:
             payments = await resume(sender, circle, on_answer)
         tell(payments)
         await done_with(sender, payments)
         return payments
+
+    def watch(
+        self, tell: Callable[[WatchNote], None] = lambda _: None
+    ) -> AsyncGenerator[Received, None]:
+        """Payments to the key file's owner that come in from now on, each once it is final.
+
+        Final is what a quorum of signed votes says; the receipt is on disk before. It goes on until
+        it is closed, whatever servers do: they are dialled again, and what came while they were
+        away is found. `tell` hears when it begins, which takes a quorum of servers, and of servers
+        that go away and come back. What was there at the beginning is not told of, nor what one
+        sends to oneself. The private key isn't needed. Raises KeyFileError, WrongNetwork,
+        JournalError.
+        """
+        owner, keeper = owner_id(load_public_key(self.keyfile)), self._keeper()
+        plan = WatchPlan(
+            owner, self._near, self.quorum, keeper, self.timeout_s, circle=self._circle
+        )
+        return Watch(plan, tell).payments()
 
     async def overview(self) -> Overview:
         """Owner, key file, network, and how each server of the list answers.
@@ -336,10 +333,3 @@ class AsyncWallet(WalletSettings):
             if any(link.reached for link in circle.links):
                 circle.require_one()
             return trust_report(circle, self.trusted, others, self.quorum)
-
-
-def _alone(tally: Tally) -> Tally:
-    """One server's word is no quorum of others: what it calls disputed is."""
-    if tally.holding is not None and tally.holding.status is Status.DISPUTED:
-        return replace(tally, verdict=Verdict.DISPUTED)
-    return tally

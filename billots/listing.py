@@ -36,11 +36,11 @@ OTHERS_AFTER_S = 0.5
 Range = tuple[str, int, int]
 
 
-class _Found:
-    """What one server names: billots that moved, and ranges that did not."""
+class Found:
+    """What one server names: billots that moved, with their seq, and ranges that did not."""
 
     def __init__(self) -> None:
-        self.moved: set[str] = set()
+        self.moved: dict[str, int] = {}
         self.unmoved: list[Range] = []
 
 
@@ -90,10 +90,10 @@ async def list_billots(
     )
 
 
-async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
+async def _ask_all(circle: Circle, owner: str) -> list[Found]:
     """Every server's list; not waiting long for the last once a quorum's are here."""
-    tasks = {asyncio.create_task(_pages(circle, link, owner)): link for link in circle.links}
-    found: list[_Found] = []
+    tasks = {asyncio.create_task(pages(circle, link, owner)): link for link in circle.links}
+    found: list[Found] = []
     waiting = set(tasks)
     try:
         while waiting:
@@ -121,16 +121,17 @@ async def _ask_all(circle: Circle, owner: str) -> list[_Found]:
     return found
 
 
-async def _pages(circle: Circle, link: Link, owner: str) -> _Found:
+async def pages(circle: Circle, link: Link, owner: str) -> Found:
+    """One server's list, whole; raises what `Circle.open` and `Link.call` do."""
     await circle.open(link)
-    found = _Found()
+    found = Found()
     cursor: str | None = None
     for _ in range(PAGES_MAX):
         page = await link.call("list", ListBillots(owner, cursor), Listed)
         for billot in page.billots:
             with contextlib.suppress(BillotIdError):
                 circle.network.check(billot.id)
-                found.moved.add(billot.id)
+                found.moved[billot.id] = billot.seq
         found.unmoved += [(r.prefix, r.first, r.last) for r in page.unmoved]
         if page.cursor is None:
             return found
@@ -141,7 +142,7 @@ async def _pages(circle: Circle, link: Link, owner: str) -> _Found:
 
 
 def _ranges(
-    network: Network, owner: str, found: Iterable[_Found], needed: int
+    network: Network, owner: str, found: Iterable[Found], needed: int
 ) -> tuple[list[str], list[Range]]:
     """The unmoved billots: ids of short ranges that any server names, long ranges of `needed`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,9 @@ from billots.outcomes import (
     Plan,
     ReceiptCheck,
     ReceiptFound,
+    Received,
     Sent,
+    WatchNote,
 )
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer
@@ -30,6 +32,7 @@ from billots.trust_check import TrustReport
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet", "Wallet"]
 
 Result = TypeVar("Result")
+_NOT_HERE = "Wallet waits for its answers: use AsyncWallet where asyncio runs"
 
 
 class Wallet:
@@ -103,6 +106,12 @@ class Wallet:
         """See `AsyncWallet.resume`."""
         return _run(self.awaitable.resume(tell, on_answer))
 
+    def watch(
+        self, tell: Callable[[WatchNote], None] = lambda _: None
+    ) -> Generator[Received, None, None]:
+        """See `AsyncWallet.watch`; an iterator, which waits for the next payment."""
+        return _each(self.awaitable.watch(tell))
+
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""
         return _run(self.awaitable.receipt(billot))
@@ -134,13 +143,33 @@ class Wallet:
 
 
 def _run(verb: Coroutine[Any, Any, Result]) -> Result:
+    if _is_running():
+        verb.close()
+        raise RuntimeError(_NOT_HERE)
+    return asyncio.run(verb)
+
+
+def _each(found: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
+    """What an asynchronous generator yields, in a loop that runs while the next is waited for."""
+    if _is_running():
+        raise RuntimeError(_NOT_HERE)
+
+    async def following() -> Result:
+        return await anext(found)
+
+    with asyncio.Runner() as runner:
+        try:
+            while True:
+                yield runner.run(following())
+        except StopAsyncIteration:
+            return
+        finally:
+            runner.run(found.aclose())
+
+
+def _is_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        running = False
-    else:
-        running = True
-    if running:
-        verb.close()
-        raise RuntimeError("Wallet waits for its answers: use AsyncWallet where asyncio runs")
-    return asyncio.run(verb)
+        return False
+    return True

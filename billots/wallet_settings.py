@@ -83,12 +83,18 @@ class WalletSettings:
             return [self._server]
         return self.trusted
 
-    def _circle(self, hosts: list[Host], quorum: Quorum, server: Host | None = None) -> Circle:
+    def _circle(
+        self,
+        hosts: list[Host],
+        quorum: Quorum,
+        network: Network | None = None,
+        server: Host | None = None,
+    ) -> Circle:
         return Circle(
             hosts,
             quorum=quorum,
             known=KnownServers(self._data_dir),
-            network=self.network,
+            network=network or self.network,
             timeout_s=self.timeout_s,
             server=server,
         )

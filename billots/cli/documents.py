@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Plan,
         ReceiptCheck,
         ReceiptFound,
+        Received,
         Sent,
     )
     from billots.payment_request import PaymentRequest
@@ -144,6 +145,21 @@ def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
                 "resumed": payment.resumed,
             }
             for payment in payments
+        ],
+    }
+
+
+def received_fields(received: Received, names: Mapping[str, str]) -> dict[str, Any]:
+    """A payment that came in; `contact` is the name that one keeps for who sent it, or null."""
+    return {
+        "amount": format_mils(received.mils),
+        "from": received.sender,
+        "contact": names.get(received.sender),
+        "transfer_id": received.transfer.id,
+        "network": {"name": received.network.name, "id": received.network.id},
+        "billots": [
+            {"id": billot, "seq": seq, "value": received.network.value(billot)}
+            for billot, seq in received.billots
         ],
     }
 

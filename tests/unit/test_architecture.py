@@ -47,14 +47,14 @@ ORDER = {
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "presenting sending paying proving accepting feed_votes findings audit sampling "
-        "wallet_settings async_wallet wallet"
+        "owner_check presenting sending paying proving accepting feed_votes findings audit "
+        "sampling announced watching wallet_settings async_wallet wallet"
     ),
     "pages": "web",
     "commands": (
         "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
-        "cli.start"
+        "cli.audits cli.actions cli.payments cli.watching cli.bserver cli.bwallet "
+        "cli.mint_init cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
