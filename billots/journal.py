@@ -13,17 +13,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from billots.errors import AlreadySigned, JournalError
 from billots.network import shown
+from billots.payment_request import REFERENCE_LENGTH_MAX
 from billots.transfer import OwnerId, PublicKey, Transfer, TransferId
 from billots.user_data import naming, sync_directory, user_data_directory
 
 _FILE_BYTES_MAX = 256 * 1024 * 1024
+
+Reference = Annotated[str, Meta(min_length=1, max_length=REFERENCE_LENGTH_MAX)]
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799)]
+"""Whole seconds since 1970, up to the year 9999."""
 
 
 class _Head(Struct, frozen=True, tag="journal", tag_field="kind"):
@@ -35,6 +40,8 @@ class _Signed(Struct, frozen=True, tag="signed", tag_field="kind", omit_defaults
     transfer: Transfer
     servers: tuple[PublicKey, ...]
     pays: int | None = None
+    ref: Reference | None = None
+    at: Moment | None = None
 
 
 class _Answered(Struct, frozen=True, tag="answered", tag_field="kind"):
@@ -60,12 +67,16 @@ class Entry:
 
     `answered` says that at least one server answered the transfer itself. `pays` is the amount
     in mils that it was to pay, if it was an amount; `final` that the payee was seen to have it.
+    `ref` is what that payment is for, and `at` when it was signed, in seconds since 1970; lines of
+    before have none.
     """
 
     transfer: Transfer
     servers: set[str] = field(default_factory=set)
     answered: bool = False
     pays: int | None = None
+    ref: str | None = None
+    at: int | None = None
     final: bool = False
 
 
@@ -90,7 +101,7 @@ class Journal:
         `directory` is the user data directory unless given. Raises JournalError for a file
         that can't be read, is damaged, or isn't this owner's journal.
         """
-        path = user_data_directory(directory) / f"journal-{owner[:32]}.jsonl"
+        path = journal_path(owner, directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with naming(path, "open journal"):
             descriptor = os.open(path, flags, 0o600)
@@ -133,19 +144,30 @@ class Journal:
             if entry.pays is not None and not entry.final and entry.transfer.network == network_id
         ]
 
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was signed and not dropped, the oldest first."""
+        return list(self._entries.values())
+
     def sign(
-        self, transfer: Transfer, servers: Iterable[str] = (), pays: int | None = None
+        self,
+        transfer: Transfer,
+        servers: Iterable[str] = (),
+        pays: int | None = None,
+        *,
+        ref: str | None = None,
+        at: int | None = None,
     ) -> None:
         """Write a transfer down; it is on disk when this returns, and may be sent.
 
         `servers` are the keys of the servers that its seqs were asked of, `pays` the amount in
-        mils that it is to pay. Raises AlreadySigned if a row of it stands in a live entry to
-        somebody else.
+        mils that it is to pay, `ref` and `at` as in Entry. Raises AlreadySigned if a row of it
+        stands in a live entry to somebody else.
         """
         for entry in self.find(transfer.network, transfer.billots):
             if entry.transfer.to != transfer.to:
                 raise already_signed(entry.transfer)
-        line = _Signed(transfer, tuple(sorted(set(servers))), pays)
+        line = _Signed(transfer, tuple(sorted(set(servers))), pays, ref, at)
         self._append(line)
         self._apply(line)
 
@@ -212,8 +234,9 @@ class Journal:
 
     def _apply(self, line: _Line) -> None:
         match line:
-            case _Signed(transfer, servers, pays):
-                entry = self._entries.setdefault(transfer.id, Entry(transfer, pays=pays))
+            case _Signed(transfer, servers, pays, ref, at):
+                new = Entry(transfer, pays=pays, ref=ref, at=at)
+                entry = self._entries.setdefault(transfer.id, new)
                 entry.servers.update(servers)
                 for billot, seq in transfer.billots:
                     ids = self._rows.setdefault((transfer.network, billot, seq), [])
@@ -258,6 +281,11 @@ class Journal:
             f"{shown(str(self.path), 200)} {why}",
             "put it right from a copy; only if nothing in it is on its way, move it away",
         )
+
+
+def journal_path(owner: str, directory: str | Path | None = None) -> Path:
+    """Where the journal of `owner` is, or would be; raises JournalError."""
+    return user_data_directory(directory) / f"journal-{owner[:32]}.jsonl"
 
 
 def already_signed(transfer: Transfer, command: str = "bwallet") -> AlreadySigned:

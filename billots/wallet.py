@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from billots.arrivals import Received, WatchNote
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
 from billots.findings import AuditReport
+from billots.history import History
 from billots.host import Host
 from billots.outcomes import (
     KeyAccepted,
@@ -20,9 +22,7 @@ from billots.outcomes import (
     Plan,
     ReceiptCheck,
     ReceiptFound,
-    Received,
     Sent,
-    WatchNote,
 )
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer
@@ -83,6 +83,7 @@ class Wallet:
         amount: str | int | None,
         to: str,
         *,
+        ref: str | None = None,
         dry_run: bool = False,
         tell: Callable[[Payment], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
@@ -90,13 +91,19 @@ class Wallet:
     ) -> Payment | Plan | NotExact:
         """See `AsyncWallet.pay`."""
         verb = self.awaitable.pay(
-            amount, to, dry_run=dry_run, tell=tell, on_answer=on_answer, on_signed=on_signed
+            amount,
+            to,
+            ref=ref,
+            dry_run=dry_run,
+            tell=tell,
+            on_answer=on_answer,
+            on_signed=on_signed,
         )
         return _run(verb)
 
-    def request(self, amount: str | int | None = None) -> PaymentRequest:
+    def request(self, amount: str | int | None = None, ref: str | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""
-        return _run(self.awaitable.request(amount))
+        return _run(self.awaitable.request(amount, ref))
 
     def resume(
         self,
@@ -111,6 +118,10 @@ class Wallet:
     ) -> Generator[Received, None, None]:
         """See `AsyncWallet.watch`; an iterator, which waits for the next payment."""
         return _each(self.awaitable.watch(tell))
+
+    def history(self) -> History:
+        """See `AsyncWallet.history`."""
+        return _run(self.awaitable.history())
 
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""

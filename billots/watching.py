@@ -14,6 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from billots.announced import ASK_AGAIN_S, Announced
+from billots.arrivals import (
+    NotYetWatching,
+    Received,
+    ServerChange,
+    Unkept,
+    Watching,
+    WatchNote,
+)
 from billots.circle import Circle
 from billots.errors import BillotIdError, BillotsError, InputError, JournalError, WrongNetwork
 from billots.host import Host
@@ -22,15 +30,7 @@ from billots.kept_receipts import KeptReceipt
 from billots.link import Problem
 from billots.listing import list_billots, pages
 from billots.network import Network, split_billot_id
-from billots.outcomes import (
-    Listing,
-    NotYetWatching,
-    Received,
-    ServerChange,
-    Unkept,
-    Watching,
-    WatchNote,
-)
+from billots.outcomes import Listing
 from billots.poll import Poll
 from billots.quorum import Quorum, Verdict
 from billots.transfer import Transfer

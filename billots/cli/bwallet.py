@@ -31,7 +31,7 @@ Examples:
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
   bwallet --contact bob OWNER
-  bwallet --request 0.35
+  bwallet --request 0.35 --ref "invoice 17"
   bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --watch --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
@@ -65,9 +65,10 @@ ACTIONS = {
     "--check-owner": _Action("actions", "check_owner"),
     "--who-owns": _Action("actions", "who_owns"),
     "--transfer": _Action("actions", "transfer"),
-    "--pay": _Action("payments", "pay", ("dry_run",)),
-    "--request": _Action("payments", "request", ("qr",)),
+    "--pay": _Action("payments", "pay", ("dry_run", "ref")),
+    "--request": _Action("payments", "request", ("qr", "ref")),
     "--watch": _Action("watching", "watch"),
+    "--history": _Action("history", "history"),
     "--balance": _Action("payments", "balance"),
     "--contact": _Action("payments", "contact"),
     "--contacts": _Action("payments", "contacts"),
@@ -82,6 +83,7 @@ COMPANY = {
     "--output": ("--receipt",),
     "--dry-run": ("--pay",),
     "--qr": ("--request", "--hash"),
+    "--ref": ("--request", "--pay"),
 }
 """Options that mean nothing without one of these actions."""
 
@@ -124,6 +126,7 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="Print a request for payment to you, and its QR code on a terminal.",
 )
 @_action("--watch", is_flag=True, help="Print payments to you as they come in and are final.")
+@_action("--history", is_flag=True, help="What you signed and received, from your own files.")
 @_action("--balance", is_flag=True, help="What you have, by denomination.")
 @_action("--contact", nargs=2, metavar="NAME OWNER", help="Keep a name for whom you pay.")
 @_action("--contacts", is_flag=True, help="List the names that you keep.")
@@ -185,6 +188,11 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
 @_action("--qr", is_flag=True, help="With --request or --hash: the QR code wherever it goes.")
+@_action(
+    "--ref",
+    metavar="TEXT",
+    help="With --request or --pay: what it is for. Another TEXT is another payment.",
+)
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
 @_action(
     "--count",

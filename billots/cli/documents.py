@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Plan,
         ReceiptCheck,
         ReceiptFound,
-        Received,
         Sent,
     )
     from billots.payment_request import PaymentRequest
@@ -143,34 +142,21 @@ def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
                 "n": payment.n,
                 "seconds": payment.seconds,
                 "resumed": payment.resumed,
+                "ref": payment.ref,
             }
             for payment in payments
         ],
     }
 
 
-def received_fields(received: Received, names: Mapping[str, str]) -> dict[str, Any]:
-    """A payment that came in; `contact` is the name that one keeps for who sent it, or null."""
-    return {
-        "amount": format_mils(received.mils),
-        "from": received.sender,
-        "contact": names.get(received.sender),
-        "transfer_id": received.transfer.id,
-        "network": {"name": received.network.name, "id": received.network.id},
-        "billots": [
-            {"id": billot, "seq": seq, "value": received.network.value(billot)}
-            for billot, seq in received.billots
-        ],
-    }
-
-
 def request_fields(asked: PaymentRequest) -> dict[str, Any]:
-    """A request for payment; `amount` is null if the payer is to know."""
+    """A request for payment; `amount` and `ref` are null if the payer is to know."""
     return {
         "uri": asked.uri,
         "owner": asked.owner,
         "amount": None if asked.mils is None else format_mils(asked.mils),
         "network": asked.network_id,
+        "ref": asked.ref,
     }
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from billots.cli import documents
 from billots.cli.actions import warn_exposed, warn_quorum, warn_unkept
-from billots.cli.printing import OK, document, line, some, tell
+from billots.cli.printing import OK, document, line, payee, some, tell
 from billots.network import format_mils
 
 if TYPE_CHECKING:
-    from billots.cli.settings import Settings
-    from billots.outcomes import Received, WatchNote
+    from collections.abc import Mapping
 
-_CUT = 16
+    from billots.arrivals import Received, WatchNote
+    from billots.cli.settings import Settings
 
 
 def watch(settings: Settings) -> int:
@@ -37,7 +36,7 @@ def watch(settings: Settings) -> int:
         with contextlib.closing(wallet.watch(_tell_note)) as payments:
             for received in payments:
                 if settings.json:
-                    document(documents.received_fields(received, names))
+                    document(_fields(received, names))
                 else:
                     _show(received, names)
                 sys.stdout.flush()  # whoever reads it acts on it now
@@ -47,10 +46,19 @@ def watch(settings: Settings) -> int:
     return OK
 
 
-def payee(owner: str, names: dict[str, str]) -> str:
-    """An owner id, cut, with the name that one keeps for it."""
-    cut = f"{owner[:_CUT]}…"
-    return f"{names[owner]} ({cut})" if owner in names else cut
+def _fields(received: Received, names: Mapping[str, str]) -> dict[str, Any]:
+    """A payment that came in; `contact` is the name that one keeps for who sent it, or null."""
+    return {
+        "amount": format_mils(received.mils),
+        "from": received.sender,
+        "contact": names.get(received.sender),
+        "transfer_id": received.transfer.id,
+        "network": {"name": received.network.name, "id": received.network.id},
+        "billots": [
+            {"id": billot, "seq": seq, "value": received.network.value(billot)}
+            for billot, seq in received.billots
+        ],
+    }
 
 
 def _show(received: Received, names: dict[str, str]) -> None:
@@ -63,15 +71,15 @@ def _show(received: Received, names: dict[str, str]) -> None:
 
 def _tell_note(note: WatchNote) -> None:
     """What becomes of the watch and of the servers, on stderr."""
+    from billots.arrivals import NotYetWatching, ServerChange, Unkept, Watching
     from billots.known_servers import key_changed
     from billots.link import Problem
-    from billots.outcomes import NotYetWatching, ServerChange, Unkept, Watching
 
     match note:
         case Watching():
             warn_quorum(note.n, note.needed)
             now = format_mils(note.total_mils)
-            tell("note", f"watching {note.owner[:_CUT]}…: {now} now; Ctrl-C ends it")
+            tell("note", f"watching {payee(note.owner, {})}: {now} now; Ctrl-C ends it")
         case NotYetWatching():
             tell(
                 "warning",

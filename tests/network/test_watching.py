@@ -24,12 +24,12 @@ from servers import (
     until_info,
 )
 
+from billots.arrivals import NotYetWatching, ServerChange, Unkept, Watching
 from billots.errors import BillotsError, JournalError, KeyFileError, WrongNetwork
 from billots.host import Host
 from billots.kept_receipts import KeptReceipts
 from billots.link import Problem
 from billots.network import Network
-from billots.outcomes import NotYetWatching, ServerChange, Unkept, Watching
 from billots.wallet import AsyncWallet
 
 

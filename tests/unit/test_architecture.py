@@ -42,18 +42,20 @@ ORDER = {
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
-    "the wallet's files": "user_data founding journal contacts known_servers kept_receipts",
+    "the wallet's files": (
+        "user_data founding journal contacts known_servers receipt_rows kept_receipts"
+    ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "owner_check presenting sending paying proving accepting feed_votes findings audit "
-        "sampling announced watching wallet_settings async_wallet wallet"
+        "owner_check presenting signing sending paying proving accepting feed_votes findings audit "
+        "sampling announced arrivals watching history wallet_settings async_wallet wallet"
     ),
     "pages": "web",
     "commands": (
         "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.watching cli.bserver cli.bwallet "
+        "cli.audits cli.actions cli.payments cli.watching cli.history cli.bserver cli.bwallet "
         "cli.mint_init cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
@@ -81,10 +83,11 @@ CONFINED = {
     "selectors": {"mock"},
     "signal": {"commands", "mock", "billots.verifier"},
     "socket": {"server", "mock"},
-    "sqlite3": {"billots.kept_receipts"},
+    "sqlite3": {"billots.kept_receipts", "billots.receipt_rows"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
-    "time": {"billots.server"},  # `started` in `info`; nothing is decided by it
+    # `started` in `info`, and when something was signed or came; nothing is decided by it
+    "time": {"billots.server", "billots.wallet_settings", "billots.cli.history"},
     "datetime": set(),
     "uvloop": {"billots.cli.bserver"},
 }
