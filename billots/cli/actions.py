@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 _LIVE_LIST_MIN = 1000
 
 
-def genkeys(settings: Settings, file: str) -> int:
+def genkeys(settings: Settings, file: str, *, passphrase: bool) -> int:
     """``--genkeys [FILE]``."""
+    from billots.cli.settings import new_passphrase
     from billots.crypto import PrivateKey
 
     path = Path(file) if file else settings.keyfile
     key = PrivateKey.generate()
-    key.save(path, os.environ.get("BWALLET_PASSPHRASE") or None)
+    # Nobody is asked for what will not be written: saving it says so.
+    key.save(path, new_passphrase(asked=passphrase and not os.path.lexists(path)))
     if settings.json:
         document({"key": str(path), "public_key": f"{path}.pub", "owner": key.owner})
         return OK

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from billots.cli.options import check_seconds
+from billots.cli.options import check_pairs, check_seconds
 from billots.cli.program import run_command
 from billots.cli.settings import STATUSES, Settings
 from billots.errors import BillotsError
@@ -42,7 +42,8 @@ Examples:
 \b
 Every setting can also come from the environment: BWALLET_SERVER,
 BWALLET_KEYFILE, BWALLET_TRUSTED, BWALLET_QUORUM, BWALLET_NETWORK,
-BWALLET_TIMEOUT; BWALLET_PASSPHRASE is the passphrase of the key file.
+BWALLET_TIMEOUT. BWALLET_PASSPHRASE is the passphrase of the key file, or
+BWALLET_PASSPHRASE_FILE names a file whose first line it is.
 
 \b
 Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
@@ -59,7 +60,7 @@ class _Action(NamedTuple):
 
 
 ACTIONS = {
-    "--genkeys": _Action("actions", "genkeys"),
+    "--genkeys": _Action("actions", "genkeys", ("passphrase",)),
     "--hash": _Action("actions", "show_hash", ("qr",)),
     "--list": _Action("actions", "list_billots"),
     "--check-owner": _Action("actions", "check_owner"),
@@ -84,6 +85,7 @@ COMPANY = {
     "--dry-run": ("--pay",),
     "--qr": ("--request", "--hash"),
     "--ref": ("--request", "--pay"),
+    "--passphrase": ("--genkeys",),
 }
 """Options that mean nothing without one of these actions."""
 
@@ -91,7 +93,16 @@ COMPANY = {
 _action = partial(click.option, allow_from_autoenv=False)
 
 
+class _Command(click.Command):
+    """Says which word is missing, where click would take the next option for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        check_pairs(args)
+        return super().parse_args(ctx, args)
+
+
 @click.command(
+    cls=_Command,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -101,6 +112,11 @@ _action = partial(click.option, allow_from_autoenv=False)
     flag_value="",
     metavar="[FILE]",
     help="Make a key: FILE (else --keyfile) and FILE.pub. Nothing is ever overwritten.",
+)
+@_action(
+    "--passphrase",
+    is_flag=True,
+    help="With --genkeys: ask for a passphrase, twice, and encrypt the key with it.",
 )
 @_action("--hash", is_flag=True, help="Print your owner id.")
 @_action("--list", is_flag=True, help="List your billots and their value.")
@@ -159,7 +175,8 @@ _action = partial(click.option, allow_from_autoenv=False)
 @click.option(
     "--server",
     metavar="HOST",
-    help="Where transfers go.  [default: mint1.billots.org:7333, or the first of --trusted]",
+    help="Where transfers go: h:p, or h alone for h:7333.  "
+    "[default: mint1.billots.org:7333, or the first of --trusted]",
 )
 @click.option(
     "--keyfile",
@@ -172,7 +189,8 @@ _action = partial(click.option, allow_from_autoenv=False)
 @click.option(
     "--trusted",
     metavar="HOSTS",
-    help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h:p#KEY pins a server's key.  "
+    help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h alone is h:7333, and h:p#KEY pins a "
+    "server's key.  "
     "[default: mint1:7333, mint2:7334, mint3:7335 of billots.org]",
 )
 @click.option(
