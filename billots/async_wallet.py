@@ -141,7 +141,7 @@ class AsyncWallet(WalletSettings):
         to = self._contacts.read(to)
         ordered = check_request(words, to)
         sender = self._sender(on_signed)
-        async with self._circle(self._near, self.quorum, server=self.server) as circle:
+        async with self._circle(self._near, self.quorum, self.server) as circle:
             return await send(sender, circle, ordered, to)
 
     async def pay(
@@ -176,7 +176,7 @@ class AsyncWallet(WalletSettings):
         sender = replace(self._sender(on_signed), ref=check_ref(ref, asked))
         if to == sender.key.owner:
             raise InputError("that is your own owner id: there is nobody to pay")
-        async with self._circle(self._near, self.quorum, server=self.server) as circle:
+        async with self._circle(self._near, self.quorum, self.server) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
             circle.require_one()
             check_network(asked, circle.network)
@@ -213,7 +213,7 @@ class AsyncWallet(WalletSettings):
     ) -> list[Payment]:
         """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`."""
         sender = self._sender(None)
-        async with self._circle(self._near, self.quorum, server=self.server) as circle:
+        async with self._circle(self._near, self.quorum, self.server) as circle:
             payments = await resume(sender, circle, on_answer)
         tell(payments)
         await done_with(sender, payments)
@@ -232,9 +232,7 @@ class AsyncWallet(WalletSettings):
         JournalError.
         """
         owner, keeper = owner_id(load_public_key(self.keyfile)), self._keeper()
-        plan = WatchPlan(
-            owner, self._near, self.quorum, keeper, self.timeout_s, circle=self._circle
-        )
+        plan = WatchPlan(owner, self._near, self.quorum, keeper, self.timeout_s, self._circle)
         return Watch(plan, tell).payments()
 
     async def history(self) -> History:

@@ -92,8 +92,8 @@ class WalletSettings:
         self,
         hosts: list[Host],
         quorum: Quorum,
-        network: Network | None = None,
         server: Host | None = None,
+        network: Network | None = None,
     ) -> Circle:
         return Circle(
             hosts,

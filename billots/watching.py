@@ -46,6 +46,9 @@ QUIET_S = (0.01, 0.5)
 PARTIAL_S = 2.0
 """How long the rest of a transfer is waited for, when not all of its billots are final."""
 
+_TO_BE_SAID = (Problem.CHANGED_KEY, Problem.OTHER_NETWORK, Problem.BROKEN, Problem.REFUSED)
+"""What is wrong with a server that waiting alone won't put right."""
+
 Tell = Callable[[WatchNote], None]
 
 
@@ -58,7 +61,7 @@ class WatchPlan:
     quorum: Quorum
     keeper: Keeper
     timeout_s: float
-    circle: Callable[[list[Host], Quorum, Network | None], Circle]
+    circle: Callable[[list[Host], Quorum, Host | None, Network | None], Circle]
 
 
 @dataclass(slots=True)
@@ -125,6 +128,9 @@ class Watch:
                 if listing is not None and answering >= needed:
                     await self._note(circle, listing)
                     return circle.network
+                for link in circle.links:
+                    if link.problem in _TO_BE_SAID:
+                        self._change(link.host, link.problem)
             if not told:
                 self._tell(NotYetWatching(answering, needed, circle.n))
                 told = True
@@ -321,7 +327,7 @@ class Watch:
         self, hosts: Sequence[Host], quorum: Quorum, network: Network | None = None
     ) -> Circle:
         # A new one each time: its keys are those that are known now, and it has failed at nothing.
-        return self._plan.circle(list(hosts), quorum, network)
+        return self._plan.circle(list(hosts), quorum, None, network)
 
 
 def _knowing(circle: Circle) -> int:

@@ -30,7 +30,7 @@ from billots.host import Host
 from billots.kept_receipts import KeptReceipts
 from billots.link import Problem
 from billots.network import Network
-from billots.wallet import AsyncWallet
+from billots.wallet import AsyncWallet, Wallet
 
 
 class Watcher:
@@ -404,6 +404,20 @@ def test_without_a_quorum_it_says_so_once_and_begins_when_there_is_one(tmp_path)
     run(play())
 
 
+def test_a_server_that_shows_another_key_is_said_to_before_it_can_begin(tmp_path):
+    async def play():
+        async with FakeServer() as one:
+            pinned = Host("127.0.0.1", one.port, "0" * 64)
+            async with Watcher(tmp_path, [pinned]) as watcher:
+                note = await watcher.noted(lambda note: isinstance(note, NotYetWatching))
+                assert note == NotYetWatching(0, 1, 1)
+                change = await watcher.changed(pinned.place, up=False)
+                assert change.problem is Problem.CHANGED_KEY
+                assert not [n for n in watcher.notes if isinstance(n, Watching)]
+
+    run(play())
+
+
 def test_a_server_that_shows_another_key_is_said_to(tmp_path):
     async def play():
         async with FakeServer() as one, FakeServer() as two:
@@ -476,6 +490,17 @@ def test_a_receipt_that_cannot_be_kept_ends_the_watch(tmp_path):
             await submit(mesh.hosts[0], signed(MINT, USER2, (fresh()[0], 1)))
             with pytest.raises(JournalError):
                 await watcher.told()
+
+    run(play())
+
+
+def test_the_iterator_for_scripts_is_none_inside_of_a_loop(tmp_path):
+    USER2.save(tmp_path / "key")
+
+    async def play():
+        found = Wallet(keyfile=tmp_path / "key", trusted="127.0.0.1:1").watch()
+        with pytest.raises(RuntimeError, match="use AsyncWallet"):
+            next(found)
 
     run(play())
 
