@@ -225,9 +225,12 @@ def test_attack_an_old_payment_that_a_liar_announces_again_is_not_told(tmp_path)
         async with Mesh(tmp_path, 3) as mesh, FakeServer() as liar:
             await mesh.start()
             await mesh.linked()
-            old, new = fresh(2)
-            came, went = signed(MINT, USER2, (old, 1)), signed(USER2, USER3, (old, 2))
-            await submit(mesh.hosts[0], came, went)
+            old, new, kept = fresh(3)
+            came = signed(MINT, USER2, (old, 1), (kept, 1))
+            await submit(mesh.hosts[0], came)
+            before = Watcher(tmp_path, mesh.hosts).wallet
+            assert (await before.check_owner(kept)).owner == USER2.owner
+            await submit(mesh.hosts[0], signed(USER2, USER3, (old, 2), (kept, 2)))
             await mesh.settled(old, 2, USER3)
             async with Watcher(tmp_path, [*mesh.hosts, liar.host]) as watcher:
                 await watcher.begun()
