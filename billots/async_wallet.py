@@ -9,18 +9,17 @@ server. Before it says that one of its own billots is final, its receipt is on d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from billots.accepting import accept_key
+from billots.arrivals import Received, WatchNote
 from billots.audit import Audit
 from billots.crypto import PrivateKey, load_public_key, owner_id
-from billots.errors import InputError, KeyFileError, ProtocolError
-from billots.evidence import find_conflict
+from billots.errors import InputError, KeyFileError
 from billots.findings import AuditReport
-from billots.holding import Status
+from billots.history import History, history
 from billots.host import Host, parse_hosts
 from billots.kept_receipts import KeptReceipts
 from billots.known_servers import KnownServers
@@ -38,21 +37,21 @@ from billots.outcomes import (
     ReceiptFound,
     Sent,
 )
-from billots.paying import check_amount, check_network, done_with, pay, plan, resume
+from billots.owner_check import check_owner, who_owns
+from billots.paying import check_amount, check_network, check_ref, done_with, pay, plan, resume
 from billots.payment_request import PaymentRequest, is_request
-from billots.poll import Answer, Poll
+from billots.poll import Answer
 from billots.proving import find_receipt, verify_receipt
-from billots.quorum import Quorum, Tally, Verdict
+from billots.quorum import Quorum
 from billots.receipt import decode_receipt
-from billots.sampling import sample
+from billots.sampling import sample_own
 from billots.sending import check_request, send
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport, trust_report
 from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED, WalletSettings
+from billots.watching import Watch, WatchPlan
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet"]
-
-EVIDENCE_S_MAX = 2.0
 
 
 class AsyncWallet(WalletSettings):
@@ -93,21 +92,7 @@ class AsyncWallet(WalletSettings):
         """
         split_billot_id(billot)
         async with self._circle(self.trusted, self.quorum) as circle:
-            poll = Poll(circle, [billot], on_answer=on_answer)
-            await poll.run(self.timeout_s)
-            circle.require_one()
-            tally, pair = poll.tally(billot), None
-            if tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
-                holdings = poll.votes[billot].values()
-                limit_s = min(self.timeout_s, EVIDENCE_S_MAX)
-                pair = await find_conflict(circle, billot, holdings, limit_s)
-                tally = poll.tally(billot, conflict=pair is not None)
-            unkept: list[str] = []
-            if tally.verdict is Verdict.OWNER and tally.holding is not None:
-                keeper = self._keeper()
-                unkept = await keeper.keep(circle, {billot: tally.holding}, poll)
-            answers = tuple(poll.answer(link, billot) for link in circle.links)
-            return OwnerCheck(billot, circle.network, tally, answers, pair, bool(unkept))
+            return await check_owner(circle, self._keeper(), billot, on_answer)
 
     async def who_owns(self, billot: str) -> OwnerCheck:
         """Whose `billot` is, by the signed word of `server` alone.
@@ -117,14 +102,7 @@ class AsyncWallet(WalletSettings):
         """
         split_billot_id(billot)
         async with self._circle([self.server], Quorum("1")) as circle:
-            poll = Poll(circle, [billot])
-            await poll.run(self.timeout_s)
-            circle.require_one()
-            link = circle.links[0]
-            if link.problem is not None:
-                raise link.error or ProtocolError(f"{link.host.place} {link.problem}")
-            answer = poll.answer(link, billot)
-            return OwnerCheck(billot, circle.network, _alone(poll.tally(billot)), (answer,))
+            return await who_owns(circle, billot)
 
     async def list_billots(
         self, owner: str | None = None, on_progress: Callable[[int, int], None] | None = None
@@ -171,6 +149,7 @@ class AsyncWallet(WalletSettings):
         amount: str | int | None,
         to: str,
         *,
+        ref: str | None = None,
         dry_run: bool = False,
         tell: Callable[[Payment], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
@@ -179,12 +158,14 @@ class AsyncWallet(WalletSettings):
         """Pay an amount (``187.65``, or an int of mils) to the owner `to`, exactly.
 
         `to` is as for `transfer`, or a payment request (its URI), which may name the amount: then
-        `amount` may be None. A request for another network is WrongNetwork.
+        `amount` may be None. A request for another network is WrongNetwork. `ref` is what the
+        payment is for, in up to 64 characters, the request's own if it has one.
 
         One transfer of as few billots as there can be, in the journal before it leaves; then the
         trusted servers are asked until a quorum names the payee. `tell` is called with the Payment;
         only when it returns, and it is final, is the payment done with. Until then the same amount
-        to the same payee is that one, finished and told once more, never a second one. `dry_run`
+        to the same payee with the same `ref` is that one, finished and told once more, never a
+        second one. `dry_run`
         returns the Plan, and signs nothing. Without billots that make it exactly: NotExact.
         Raises as `transfer` does, InputError for what is no amount, and AlreadySigned if another
         wallet of this key was faster.
@@ -192,7 +173,7 @@ class AsyncWallet(WalletSettings):
         asked = PaymentRequest.parse(to) if is_request(to) else None
         mils = check_amount(amount, asked)
         to = self._contacts.read(to) if asked is None else asked.owner
-        sender = self._sender(on_signed)
+        sender = replace(self._sender(on_signed), ref=check_ref(ref, asked))
         if to == sender.key.owner:
             raise InputError("that is your own owner id: there is nobody to pay")
         async with self._circle(self._near, self.quorum, self.server) as circle:
@@ -207,19 +188,23 @@ class AsyncWallet(WalletSettings):
             await done_with(sender, [found])
         return found
 
-    async def request(self, amount: str | int | None = None) -> PaymentRequest:
+    async def request(
+        self, amount: str | int | None = None, ref: str | None = None
+    ) -> PaymentRequest:
         """A request for payment to one's own owner id, on the network that the servers serve.
 
-        Raises InputError, KeyFileError, Unreachable, WrongNetwork.
+        Payments of the same amount with another `ref`, up to 64 characters, are others. Raises
+        InputError, KeyFileError, Unreachable, WrongNetwork.
         """
         owner = await self.owner_hash()
         mils = None if amount is None else check_amount(amount)
+        ref = check_ref(ref, None)
         if self.network is not None:
-            return PaymentRequest(owner, mils, self.network.id)
+            return PaymentRequest(owner, mils, self.network.id, ref)
         async with self._circle(self._near, self.quorum) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
             circle.require_one()
-            return PaymentRequest(owner, mils, circle.network.id)
+            return PaymentRequest(owner, mils, circle.network.id, ref)
 
     async def resume(
         self,
@@ -233,6 +218,30 @@ class AsyncWallet(WalletSettings):
         tell(payments)
         await done_with(sender, payments)
         return payments
+
+    def watch(
+        self, tell: Callable[[WatchNote], None] = lambda _: None
+    ) -> AsyncGenerator[Received, None]:
+        """Payments to the key file's owner that come in from now on, each once it is final.
+
+        Final is what a quorum of signed votes says; the receipt is on disk before. It goes on until
+        it is closed, whatever servers do: they are dialled again, and what came while they were
+        away is found. `tell` hears when it begins, which takes a quorum of servers, and of servers
+        that go away and come back. What was there at the beginning is not told of, nor what one
+        sends to oneself. The private key isn't needed. Raises KeyFileError, WrongNetwork,
+        JournalError.
+        """
+        owner, keeper = owner_id(load_public_key(self.keyfile)), self._keeper()
+        plan = WatchPlan(owner, self._near, self.quorum, keeper, self.timeout_s, self._circle)
+        return Watch(plan, tell).payments()
+
+    async def history(self) -> History:
+        """What this key signed and was paid, from the wallet's own files; opens no connection.
+
+        Raises KeyFileError, JournalError.
+        """
+        owner = await self.owner_hash()
+        return await history(owner, self._data_dir, self.timeout_s, self.network)
 
     async def overview(self) -> Overview:
         """Owner, key file, network, and how each server of the list answers.
@@ -314,13 +323,7 @@ class AsyncWallet(WalletSettings):
             self._circle(self.trusted, self.quorum) as circle,
             self._circle(self.trusted, self.quorum) as again,
         ):
-            if not asked:
-                await asyncio.gather(*(circle.greet(link) for link in circle.links))
-                circle.require_one()
-                owner = self._keeper().owner
-                own = {*store.summary(circle.network.id)} if owner is not None else set[str]()
-                own |= {*islice(circle.network.allocated_to(owner or ""), count)}
-                asked = await sample(circle, sorted(own), count)
+            asked = asked or await sample_own(circle, self._keeper(), count)
             return await Audit((circle, again), store).run(asked, on_progress)
 
     async def check_trust(self, other: str | None = None) -> TrustReport:
@@ -336,10 +339,3 @@ class AsyncWallet(WalletSettings):
             if any(link.reached for link in circle.links):
                 circle.require_one()
             return trust_report(circle, self.trusted, others, self.quorum)
-
-
-def _alone(tally: Tally) -> Tally:
-    """One server's word is no quorum of others: what it calls disputed is."""
-    if tally.holding is not None and tally.holding.status is Status.DISPUTED:
-        return replace(tally, verdict=Verdict.DISPUTED)
-    return tally

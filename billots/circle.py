@@ -202,7 +202,11 @@ class Circle:
             if others and first is not None:
                 raise first
             return
-        hint = "bserver 7333 test starts a server here; --trusted names others"
+        serve = "bserver 7333 test"
+        if self._given is not None and self._given.id != Network.shipped("test").id:
+            is_main = self._given.id == Network.shipped("main").id
+            serve = "bserver 7333" if is_main else "bserver 7333 --network FILE"
+        hint = f"{serve} starts a server here; --trusted names others"
         if not any(link.host.loopback for link in self.everyone):
             hint = "--trusted h:p, h:p, h:p names other servers"
         if len(self.everyone) == 1:

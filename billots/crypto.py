@@ -94,7 +94,8 @@ class PrivateKey:
             if passphrase is None:
                 raise KeyFileError(
                     f"key file {shown(str(path), 200)} needs a passphrase",
-                    "BWALLET_PASSPHRASE holds it, or a terminal asks for it",
+                    "BWALLET_PASSPHRASE_FILE=FILE names a file whose first line it is; "
+                    "on a terminal it is asked for",
                 ) from None
             return cls.load(path)  # a passphrase for a key that has none does no harm
         except (ValueError, UnsupportedAlgorithm):

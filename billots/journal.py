@@ -17,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from billots.errors import AlreadySigned, JournalError
+from billots.errors import JournalError
 from billots.journal_lines import (
     Answered,
     Dropped,
@@ -32,7 +32,8 @@ from billots.journal_lines import (
 )
 from billots.network import shown, split_billot_id
 from billots.order import Order
-from billots.runs import Run, merged, runs_text, without
+from billots.runs import Run, merged, without
+from billots.second_signature import already_ordered, already_signed
 from billots.transfer import Transfer
 from billots.user_data import naming, sync_directory, user_data_directory
 
@@ -45,12 +46,16 @@ class Entry:
 
     `answered` says that at least one server answered the transfer itself. `pays` is the amount
     in mils that it was to pay, if it was an amount; `final` that the payee was seen to have it.
+    `ref` is what that payment is for, and `at` when it was signed, in seconds since 1970; lines of
+    before have none.
     """
 
     transfer: Transfer
     servers: set[str] = field(default_factory=set)
     answered: bool = False
     pays: int | None = None
+    ref: str | None = None
+    at: int | None = None
     final: bool = False
 
 
@@ -77,7 +82,7 @@ class Journal:
         `directory` is the user data directory unless given. Raises JournalError for a file
         that can't be read, is damaged, or isn't this owner's journal.
         """
-        path = user_data_directory(directory) / f"journal-{owner[:32]}.jsonl"
+        path = journal_path(owner, directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with naming(path, "open journal"):
             descriptor = os.open(path, flags, 0o600)
@@ -125,6 +130,11 @@ class Journal:
             for entry in self._entries.values()
             if entry.pays is not None and not entry.final and entry.transfer.network == network_id
         ]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that was signed and not dropped, the oldest first."""
+        return list(self._entries.values())
 
     def orders(self, network_id: str, *, unfinished: bool = False) -> list[Order]:
         """What an issuer decided to hand out, the oldest first; all of it counts as signed."""
@@ -175,20 +185,26 @@ class Journal:
         return True
 
     def sign(
-        self, transfer: Transfer, servers: Iterable[str] = (), pays: int | None = None
+        self,
+        transfer: Transfer,
+        servers: Iterable[str] = (),
+        pays: int | None = None,
+        *,
+        ref: str | None = None,
+        at: int | None = None,
     ) -> None:
         """Write a transfer down; it is on disk when this returns, and may be sent.
 
         `servers` are the keys of the servers that its seqs were asked of, `pays` the amount in
-        mils that it is to pay. Raises AlreadySigned if a row of it stands in a live entry to
-        somebody else.
+        mils that it is to pay, `ref` and `at` as in Entry. Raises AlreadySigned if a row of it
+        stands in a live entry to somebody else.
         """
         for entry in self.find(transfer.network, transfer.billots):
             if entry.transfer.to != transfer.to:
                 raise already_signed(entry.transfer)
         for order in self.orders_against(transfer.network, transfer.billots, transfer.to):
             raise already_ordered(order)
-        line = Signed(transfer, tuple(sorted(set(servers))), pays)
+        line = Signed(transfer, tuple(sorted(set(servers))), pays, ref, at)
         self._append(line)
         self._apply(line)
 
@@ -255,8 +271,9 @@ class Journal:
 
     def _apply(self, line: Line) -> None:
         match line:
-            case Signed(transfer, servers, pays):
-                entry = self._entries.setdefault(transfer.id, Entry(transfer, pays=pays))
+            case Signed(transfer, servers, pays, ref, at):
+                new = Entry(transfer, pays=pays, ref=ref, at=at)
+                entry = self._entries.setdefault(transfer.id, new)
                 entry.servers.update(servers)
                 for billot, seq in transfer.billots:
                     ids = self._rows.setdefault((transfer.network, billot, seq), [])
@@ -316,22 +333,6 @@ class Journal:
         )
 
 
-def already_signed(transfer: Transfer, command: str = "bwallet") -> AlreadySigned:
-    """The refusal of a second `to`; its hint is the command that sends the first one again."""
-    billots = ",".join(billot for billot, _ in transfer.billots)
-    first, seq = transfer.billots[0]
-    more = f" and {len(transfer.billots) - 1} more" if len(transfer.billots) > 1 else ""
-    return AlreadySigned(
-        f"already signed over to another owner: {first} (seq {seq}){more} to {transfer.to}",
-        f"{command} --transfer {billots} {transfer.to} sends that one again",
-    )
-
-
-def already_ordered(order: Order) -> AlreadySigned:
-    """The refusal to sign what an order gives to somebody else."""
-    return AlreadySigned(
-        f"already issued to another owner: of {runs_text(order.runs[:3])}… to {order.to}"
-        if len(order.runs) > 3
-        else f"already issued to another owner: of {runs_text(order.runs)} to {order.to}",
-        "bmint issue --resume finishes what was begun",
-    )
+def journal_path(owner: str, directory: str | Path | None = None) -> Path:
+    """Where the journal of `owner` is, or would be; raises JournalError."""
+    return user_data_directory(directory) / f"journal-{owner[:32]}.jsonl"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from billots.order import Order, OrderId
+from billots.payment_request import REFERENCE_LENGTH_MAX
 from billots.transfer import OwnerId, PublicKey, Transfer, TransferId
+
+Reference = Annotated[str, Meta(min_length=1, max_length=REFERENCE_LENGTH_MAX)]
+Moment = Annotated[int, Meta(ge=0, le=253_402_300_799)]
+"""Whole seconds since 1970, up to the year 9999."""
 
 
 class Head(Struct, frozen=True, tag="journal", tag_field="kind"):
@@ -17,11 +24,13 @@ class Head(Struct, frozen=True, tag="journal", tag_field="kind"):
 
 
 class Signed(Struct, frozen=True, tag="signed", tag_field="kind", omit_defaults=True):
-    """A transfer was signed; `servers` are the keys that its seqs were asked of, `pays` mils."""
+    """A transfer was signed `at` a time; its seqs were asked of `servers`; it `pays` mils."""
 
     transfer: Transfer
     servers: tuple[PublicKey, ...]
     pays: int | None = None
+    ref: Reference | None = None
+    at: Moment | None = None
 
 
 class Answered(Struct, frozen=True, tag="answered", tag_field="kind"):

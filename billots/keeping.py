@@ -26,10 +26,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Where receipts are kept, and whose: nothing is kept without an `owner`."""
+    """Where receipts are kept, and whose: nothing is kept without an `owner`.
+
+    `now` is a clock, seconds since 1970: when a transfer's first receipt was kept is noted.
+    """
 
     store: KeptReceipts
     owner: str | None
+    now: Callable[[], float] | None = None
 
     async def keep(
         self,
@@ -72,7 +76,8 @@ class Keeper:
             ]
             if not circle.passing:
                 receipts = self._merged(network_id, receipts)
-            self.store.keep(network_id, receipts, afresh)
+            at = None if self.now is None else int(self.now())
+            self.store.keep(network_id, receipts, afresh, at=at)
             here = {each.billot for each in receipts}
             missing += [billot for billot in many if billot not in here]
             if on_progress is not None:

@@ -7,43 +7,26 @@ was final once can show it for ever. A statement on sixteen billots is written o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from billots.errors import InputError, JournalError
 from billots.network import shown
-from billots.receipt import Receipt, decode_receipt, server_of
+from billots.receipt import Receipt, decode_receipt
+from billots.receipt_rows import SCHEMA, TIMES, drop, insert, is_later, rows_of, typed
+from billots.transfer import Row, Transfer
 from billots.user_data import naming, user_data_directory
 
 VERSION = 1
 LOCKED_S_MAX = 5.0
 """How long another wallet's writing is waited for."""
 _APPLICATION_ID = 0x62696C6C
-_IDS_MAX = 500
-"""Ids in one question; SQLite takes 999 in old builds."""
-
 _DAMAGE = ("malformed", "not a database", "no such", "decode", "corrupt", "another type")
-
-_SCHEMA = """
-CREATE TABLE receipts (
-    network TEXT NOT NULL, billot TEXT NOT NULL, seq INTEGER NOT NULL, transfer BLOB NOT NULL,
-    PRIMARY KEY (network, billot)) WITHOUT ROWID;
-CREATE INDEX receipts_by_transfer ON receipts (transfer);
-CREATE TABLE transfers (id BLOB PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE votes (
-    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, server TEXT NOT NULL, body BLOB NOT NULL);
-CREATE TABLE counted (
-    network TEXT NOT NULL, billot TEXT NOT NULL, vote INTEGER NOT NULL,
-    PRIMARY KEY (network, billot, vote)) WITHOUT ROWID;
-CREATE INDEX counted_by_vote ON counted (vote);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +44,15 @@ class Kept:
 
     seq: int
     servers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPayment:
+    """A transfer of which receipts are kept, for `rows` of it; `at` is when the first one was."""
+
+    transfer: Transfer
+    rows: tuple[Row, ...]
+    at: int | None
 
 
 class KeptReceipts:
@@ -93,7 +85,7 @@ class KeptReceipts:
         )
         with self._reading() as database:
             types = (str, int, str)
-            for row in _rows(database, question, "r.billot", where, types):
+            for row in rows_of(database, question, "r.billot", where, types):
                 seqs[row[0]] = row[1]
                 servers.setdefault(row[0], set()).add(row[2])
         return {billot: Kept(seq, frozenset(servers[billot])) for billot, seq in seqs.items()}
@@ -113,9 +105,9 @@ class KeptReceipts:
         )
         with self._reading() as database:
             head, vote = (str, int, bytes), (str, bytes)
-            for row in _rows(database, heading, "r.billot", where, head):
+            for row in rows_of(database, heading, "r.billot", where, head):
                 heads[row[0]] = row[1], row[2]
-            for row in _rows(database, counted, "c.billot", where, vote):
+            for row in rows_of(database, counted, "c.billot", where, vote):
                 votes.setdefault(row[0], []).append(row[1])
         try:
             return {
@@ -125,12 +117,43 @@ class KeptReceipts:
         except InputError as error:
             raise self._unusable("is damaged") from error
 
+    def payments(self, owner: str) -> list[KeptPayment]:
+        """What `owner` was paid, as far as receipts of it are kept still; in the order of keeping.
+
+        A billot that came again has only its newest receipt.
+        """
+        rows: dict[bytes, list[Row]] = {}
+        times: dict[bytes, int] = {}
+        with self._reading() as database:
+            if database is None:
+                return []
+            order = "FROM transfers t JOIN receipts r ON r.transfer = t.id ORDER BY t.rowid"
+            found = database.execute(f"SELECT t.body, r.billot, r.seq {order}")
+            for body, billot, seq in typed(found, (bytes, str, int)):
+                rows.setdefault(body, []).append((billot, seq))
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'times'").fetchone():
+                times = dict(typed(database.execute("SELECT * FROM times"), (bytes, int)))
+        try:
+            moves = {body: msgspec.json.decode(body, type=Transfer) for body in rows}
+        except msgspec.DecodeError as error:
+            raise self._unusable("is damaged") from error
+        return [
+            KeptPayment(move, tuple(rows[body]), times.get(bytes.fromhex(move.id)))
+            for body, move in moves.items()
+            if move.to == owner
+        ]
+
     def keep(
-        self, network_id: str, receipts: Iterable[KeptReceipt], afresh: Collection[str] = ()
+        self,
+        network_id: str,
+        receipts: Iterable[KeptReceipt],
+        afresh: Collection[str] = (),
+        *,
+        at: int | None = None,
     ) -> None:
         """Write receipts down; they are on disk when this returns, all of them or none.
 
-        What is kept of a later seq stays, but for billots in `afresh`.
+        What is kept of a later seq stays, but for billots in `afresh`. `at` is when this is.
         """
         given = {kept.billot: kept for kept in sorted(receipts, key=lambda kept: kept.seq)}
         written: dict[int, bytes] = {}
@@ -138,12 +161,19 @@ class KeptReceipts:
             newer = [
                 kept
                 for kept in given.values()
-                if kept.billot in afresh or not _is_later(database, network_id, kept)
+                if kept.billot in afresh or not is_later(database, network_id, kept)
             ]
+            gone = [move for kept in newer for move in drop(database, (network_id, kept.billot))]
             for kept in newer:
-                _drop(database, (network_id, kept.billot))
-            for kept in newer:
-                _insert(database, network_id, kept, written)
+                insert(database, network_id, kept, written)
+            times = {(bytes.fromhex(kept.receipt.transfer.id), at) for kept in newer}
+            if at is not None:
+                database.executemany("INSERT OR IGNORE INTO times VALUES (?, ?)", times)
+            database.executemany(
+                "DELETE FROM times WHERE transfer = ?1 "
+                "AND NOT EXISTS (SELECT 1 FROM transfers WHERE id = ?1)",
+                gone,
+            )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -161,10 +191,11 @@ class KeptReceipts:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self._open("BEGIN IMMEDIATE") as database:
             if not self._is_made(database):
-                for statement in _SCHEMA.split(";"):
+                for statement in SCHEMA.split(";"):
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(TIMES)
             yield database
 
     @contextlib.contextmanager
@@ -222,86 +253,6 @@ class KeptReceipts:
             "put it right from a copy, or move it away: while a quorum names you as the owner, "
             "bwallet --list collects receipts anew",
         )
-
-
-def _rows(
-    database: sqlite3.Connection | None,
-    question: str,
-    column: str,
-    where: tuple[str, Sequence[str] | None],
-    types: Sequence[type],
-) -> Iterator[tuple[Any, ...]]:
-    """The answers to a question on all billots of a network, or on some."""
-    network_id, billots = where
-    if database is None:
-        return
-    if billots is None:
-        yield from _typed(database.execute(question, (network_id,)), types)
-        return
-    for start in range(0, len(billots), _IDS_MAX):
-        some = billots[start : start + _IDS_MAX]
-        marks = ",".join("?" * len(some))
-        found = database.execute(f"{question} AND {column} IN ({marks})", (network_id, *some))
-        yield from _typed(found, types)
-
-
-def _typed(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tuple[Any, ...]]:
-    """Rows as the schema has them; SQLite itself holds any type in any column."""
-    for row in rows:
-        if any(type(value) is not kind for value, kind in zip(row, types, strict=True)):
-            raise sqlite3.DatabaseError("a value of another type")
-        yield row
-
-
-def _is_later(database: sqlite3.Connection, network_id: str, given: KeptReceipt) -> bool:
-    found = database.execute(
-        "SELECT seq FROM receipts WHERE network = ? AND billot = ?", (network_id, given.billot)
-    ).fetchone()
-    return found is not None and found[0] > given.seq
-
-
-def _insert(
-    database: sqlite3.Connection, network_id: str, kept: KeptReceipt, written: dict[int, bytes]
-) -> None:
-    """Put a receipt in; `written` are digests of votes that are in, by identity."""
-    transfer, place = kept.receipt.transfer, (network_id, kept.billot)
-    transfer_id = bytes.fromhex(transfer.id)
-    body = msgspec.json.encode(transfer)
-    database.execute("INSERT OR IGNORE INTO transfers VALUES (?, ?)", (transfer_id, body))
-    database.execute("INSERT INTO receipts VALUES (?, ?, ?, ?)", (*place, kept.seq, transfer_id))
-    for vote in kept.receipt.votes:
-        if id(vote) not in written:
-            body = msgspec.json.encode(vote)
-            written[id(vote)] = hashlib.sha256(body).digest()
-            database.execute(
-                "INSERT OR IGNORE INTO votes (digest, server, body) VALUES (?, ?, ?)",
-                (written[id(vote)], server_of(vote), body),
-            )
-        database.execute(
-            "INSERT OR IGNORE INTO counted SELECT ?, ?, id FROM votes WHERE digest = ?",
-            (*place, written[id(vote)]),
-        )
-
-
-def _drop(database: sqlite3.Connection, place: tuple[str, str]) -> None:
-    """Take a receipt out, and what no other one needs."""
-    votes = database.execute(
-        "SELECT vote FROM counted WHERE network = ? AND billot = ?", place
-    ).fetchall()
-    transfers = database.execute(
-        "SELECT transfer FROM receipts WHERE network = ? AND billot = ?", place
-    ).fetchall()
-    database.execute("DELETE FROM counted WHERE network = ? AND billot = ?", place)
-    database.execute("DELETE FROM receipts WHERE network = ? AND billot = ?", place)
-    database.executemany(
-        "DELETE FROM votes WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM counted WHERE vote = ?1)",
-        votes,
-    )
-    database.executemany(
-        "DELETE FROM transfers WHERE id = ?1 "
-        "AND NOT EXISTS (SELECT 1 FROM receipts WHERE transfer = ?1)",
-        transfers,
-    )
 
 
 def _joined(transfer: bytes, votes: Iterable[bytes]) -> Receipt:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from billots.connection import Client
@@ -21,8 +22,9 @@ from billots.errors import (
 )
 from billots.host import Host
 from billots.known_servers import KnownServers, Standing, key_changed
-from billots.messages import PROTOCOL, Info, WhoOwns
+from billots.messages import PROTOCOL, Info, Subscribe, Subscribed, Transferred, WhoOwns
 from billots.statement import Statement, new_nonce
+from billots.transfer import Transfer
 
 Result = TypeVar("Result")
 
@@ -120,6 +122,32 @@ class Link:
         statement = await self.call("who_owns", params, Statement)
         self.judge(statement, network_id, nonce, billots)
         return statement
+
+    async def follow(self, owner: str, heard: Callable[[Transfer], None]) -> None:
+        """Have a server that is open tell of transfers to an owner.
+
+        What it tells is not signed by it and proves nothing; what is no such notice is passed over.
+        """
+        assert self._client is not None
+
+        def notice(method: str, params: msgspec.Raw) -> None:
+            if method != "transferred":
+                return
+            with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                heard(msgspec.json.decode(params, type=Transferred).transfer)
+
+        self._client.on_notification = notice
+        await self.call("subscribe", Subscribe(owner=owner), Subscribed)
+
+    async def until_closed(self, ping_every_s: float) -> None:
+        """Wait until the connection ends; raises Unreachable if it is open and nobody is there."""
+        assert self._client is not None
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ping_every_s):
+                    await self._client.closed.wait()
+                    return
+            await self.call("ping", None, str)
 
     def judge(
         self, statement: Statement, network_id: str, nonce: str, billots: Sequence[str]

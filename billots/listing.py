@@ -35,11 +35,10 @@ OTHERS_AFTER_S = 0.5
 
 
 class Found:
-    """What one server names: billots that moved, and ranges that did not."""
+    """What one server names: billots that moved, with their seq, and ranges that did not."""
 
     def __init__(self) -> None:
         self.moved: dict[str, int] = {}
-        """Billot ids, with the seq that it says."""
         self.unmoved: list[Run] = []
 
 
@@ -93,7 +92,7 @@ async def ask_all(
     circle: Circle, owner: str, others_after_s: float = OTHERS_AFTER_S
 ) -> list[Found]:
     """Every server's list; not waiting long for the last once a quorum's are here."""
-    tasks = {asyncio.create_task(_pages(circle, link, owner)): link for link in circle.links}
+    tasks = {asyncio.create_task(pages(circle, link, owner)): link for link in circle.links}
     found: list[Found] = []
     waiting = set(tasks)
     try:
@@ -122,7 +121,8 @@ async def ask_all(
     return found
 
 
-async def _pages(circle: Circle, link: Link, owner: str) -> Found:
+async def pages(circle: Circle, link: Link, owner: str) -> Found:
+    """One server's list, whole; raises what `Circle.open` and `Link.call` do."""
     await circle.open(link)
     found = Found()
     cursor: str | None = None

@@ -168,7 +168,7 @@ class Payment:
 
     `votes` of `n` servers name the payee for each of its billots, `needed` make a quorum.
     `seconds` is how long that took from sending it, None if it is not final yet. `resumed`: it was
-    signed before, and only sent again.
+    signed before, and only sent again. `ref` is the payee's reference for it.
     """
 
     network: Network
@@ -179,6 +179,7 @@ class Payment:
     n: int
     seconds: float | None
     resumed: bool
+    ref: str | None = None
 
     @property
     def is_final(self) -> bool:

@@ -19,12 +19,13 @@ from billots.journal import Entry
 from billots.listing import allocated_runs, ask_all, list_billots, within
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
 from billots.outcomes import NotExact, Payment, Plan
-from billots.payment_request import PaymentRequest
+from billots.payment_request import PaymentRequest, check_reference
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
 from billots.quorum import Verdict
 from billots.runs import Run, billots_of, count_billots, has, merged, swept, without
 from billots.sending import Sender, send
+from billots.signing import same_payment
 from billots.transfer import Transfer
 
 _AGAIN_AFTER_S = 0.02
@@ -47,6 +48,18 @@ def check_amount(amount: str | int | None, asked: PaymentRequest | None = None) 
             "bwallet --pay URI pays what it asks for",
         )
     return mils
+
+
+def check_ref(ref: str | None, asked: PaymentRequest | None) -> str | None:
+    """The reference of a payment: the payer's, else the request's; raises InputError for two."""
+    if ref is None:
+        return None if asked is None else asked.ref
+    if asked is not None and asked.ref not in (None, ref):
+        raise InputError(
+            f"the request has another reference: {shown(asked.ref or '')}",
+            "bwallet --pay URI pays with the one that it has",
+        )
+    return check_reference(ref)
 
 
 def check_network(asked: PaymentRequest | None, network: Network) -> None:
@@ -73,7 +86,7 @@ def _mils(amount: str | int) -> int:
 
 async def plan(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | NotExact:
     """What would pay an amount: if it was signed before and isn't done with, that once more."""
-    entry = await _same(sender, circle, mils, to)
+    entry = same_payment(await _unfinished(sender, circle), mils, to, sender.ref)
     if entry is None:
         return await _chosen(sender, circle, mils, to)
     signed = tuple(billot for billot, _ in entry.transfer.billots)
@@ -155,7 +168,7 @@ async def pay(
 
     Raises what `Wallet.pay` says.
     """
-    entry = await _same(sender, circle, mils, to)
+    entry = same_payment(await _unfinished(sender, circle), mils, to, sender.ref)
     if entry is not None:
         return await finish(sender, circle, entry, on_answer)
     found = await _chosen(sender, circle, mils, to)
@@ -163,7 +176,7 @@ async def pay(
         return found
     begun = asyncio.get_running_loop().time()
     sent = await send(replace(sender, pays=mils), circle, found.billots, to)
-    paid = Paid(sent.transfer, mils, begun, again=sent.resent)
+    paid = Paid(sent.transfer, mils, begun, again=sent.resent, ref=sender.ref)
     return await until_final(sender, circle, paid, on_answer)
 
 
@@ -173,12 +186,6 @@ async def done_with(sender: Sender, payments: Iterable[Payment]) -> None:
         for payment in payments:
             if payment.is_final:
                 journal.final(payment.transfer.id)
-
-
-async def _same(sender: Sender, circle: Circle, mils: int, to: str) -> Entry | None:
-    """The same amount to the same payee, signed before and not done with."""
-    entries = await _unfinished(sender, circle)
-    return next((e for e in entries if (e.pays, e.transfer.to) == (mils, to)), None)
 
 
 async def resume(
@@ -195,7 +202,7 @@ async def finish(
     """Send a payment again, unless its payee has it by now, or has passed it on."""
     transfer, begun = entry.transfer, asyncio.get_running_loop().time()
     assert entry.pays is not None, "it is a payment"
-    paid = Paid(transfer, entry.pays, begun, again=True)
+    paid = Paid(transfer, entry.pays, begun, again=True, ref=entry.ref)
     payment = await until_final(sender, circle, replace(paid, looks_once=True), on_answer)
     if payment.is_final:
         return payment
@@ -212,6 +219,7 @@ class Paid:
     begun: float
     again: bool = False
     looks_once: bool = False
+    ref: str | None = None
 
 
 async def until_final(
@@ -233,12 +241,16 @@ async def until_final(
         sum(names_payee(said, seq, transfer.to) for said in poll.votes[billot].values())
         for billot, seq in transfer.billots
     )
-    needed = circle.quorum.needed(circle.n)
-    seconds = None
-    if final:
-        seconds = loop.time() - paid.begun
     return Payment(
-        circle.network, paid.mils, transfer, votes, needed, circle.n, seconds, paid.again
+        circle.network,
+        paid.mils,
+        transfer,
+        votes,
+        circle.quorum.needed(circle.n),
+        circle.n,
+        loop.time() - paid.begun if final else None,
+        paid.again,
+        paid.ref,
     )
 
 

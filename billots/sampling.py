@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import Sequence
+from itertools import islice
 
 from billots.circle import Circle
 from billots.errors import BillotIdError, BillotsError
+from billots.keeping import Keeper
 from billots.link import Link
 from billots.messages import ChangeList, Changes
 from billots.network import Network, split_billot_id
@@ -64,3 +67,13 @@ def sample_runs(runs: Sequence[Run], count: int) -> list[str]:
         prefix, first, _ = runs[at]
         picked.append(f"{prefix}{first + place - passed}")
     return picked
+
+
+async def sample_own(circle: Circle, keeper: Keeper, count: int) -> list[str]:
+    """`count` billots with one's own first: those that receipts are kept of, and the allocated."""
+    await asyncio.gather(*(circle.greet(link) for link in circle.links))
+    circle.require_one()
+    network, owner = circle.network, keeper.owner
+    own = {*keeper.store.summary(network.id)} if owner is not None else set[str]()
+    own |= {*islice(network.allocated_to(owner or ""), count)}
+    return await sample(circle, sorted(own), count)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from billots.errors import (
     Unreachable,
 )
 from billots.holding import Holding, Status
-from billots.journal import Entry, Journal, already_ordered, already_signed
+from billots.journal import Journal
 from billots.keeping import Keeper
 from billots.kept_receipts import KeptReceipt
 from billots.link import Link, Problem
@@ -32,12 +31,13 @@ from billots.presenting import ANSWERED_BY_RECEIPTS, bundled, settle
 from billots.quorum import Verdict, liars_max
 from billots.receipt import Receipt, checks, judge
 from billots.refusals import in_our_words, not_ready, refusal
+from billots.second_signature import already_ordered, already_signed
+from billots.signing import open_journal, row, stored, twin
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
 
 _WAITS_S = 2.0
 """A server lets a transfer wait for what it spends: longer than it may, so that it can say why."""
-_LOCKED_AGAIN_S = 0.02
 _BUSY = ("rate_limited", "store_failed")
 _PASSED_OVER = frozenset(
     {
@@ -56,7 +56,8 @@ class Sender:
     """One wallet's hand: the key, where its journal is, and how its command is typed.
 
     `keeper` has the receipts; `on_signed` is called once a transfer is in the journal. `pays` is
-    the amount in mils that the transfer is to pay, if it is an amount.
+    the amount in mils that the transfer is to pay, if it is an amount, and `ref` the payee's
+    reference for it. `now` is a clock, seconds since 1970: the journal says when it was signed.
     """
 
     key: PrivateKey
@@ -66,21 +67,12 @@ class Sender:
     keeper: Keeper
     on_signed: Callable[[Transfer], None] | None = None
     pays: int | None = None
+    ref: str | None = None
+    now: Callable[[], float] | None = None
 
     async def journal(self) -> Journal:
-        """The journal, locked; another process has it only for a moment. Raises JournalError."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.timeout_s
-        while True:
-            journal = Journal.open(self.key.owner, self.data_dir)
-            if journal is not None:
-                return journal
-            if loop.time() > end:
-                raise JournalError(
-                    "another process keeps the journal of this key locked",
-                    "end the other bwallet, then try again",
-                )
-            await asyncio.sleep(_LOCKED_AGAIN_S)
+        """The journal, locked. Raises JournalError."""
+        return await open_journal(self.key.owner, self.data_dir, self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +179,11 @@ async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding],
     asked_all = False
     while True:
         with await sender.journal() as journal:
-            twin = _twin(journal, network.id, sender.pays, to)
-            if twin is not None:
-                return Signed(twin, resent=True)
+            again = twin(sender, journal, network.id, to)
+            if again is not None:
+                return Signed(again, resent=True)
             rows = [
-                _row(journal, network.id, billot, holding, to=to, command=sender.command)
+                row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
             ]
             entries = journal.find(network.id, rows)
@@ -207,45 +199,16 @@ async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding],
                     if not (circle.passing and journal.lapse(entry, circle.answering_keys)):
                         raise already_signed(entry.transfer, sender.command)
                     lapsed.append(entry.transfer)
-                stored = _stored(entries, rows, to)
-                transfer = stored or Transfer.sign(network, key, to, rows)
-                if stored is None:
-                    journal.sign(transfer, circle.answering_keys, sender.pays)
-                return Signed(transfer, stored is not None, tuple(lapsed))
+                before = stored(sender, entries, rows, to)
+                transfer = before or Transfer.sign(network, key, to, rows)
+                if before is None:
+                    at = None if sender.now is None else int(sender.now())
+                    keys, ref = circle.answering_keys, sender.ref
+                    journal.sign(transfer, keys, sender.pays, ref=ref, at=at)
+                return Signed(transfer, before is not None, tuple(lapsed))
         # Which keys are gone only a full round can tell; the lock isn't held for it.
         await Poll(circle, list(holdings), everyone=True).run(sender.timeout_s)
         asked_all = True
-
-
-def _twin(journal: Journal, network_id: str, pays: int | None, to: str) -> Transfer | None:
-    """The same amount to the same payee, signed by another process in the meantime."""
-    entries = () if pays is None else journal.payments(network_id)
-    return next((e.transfer for e in entries if (e.pays, e.transfer.to) == (pays, to)), None)
-
-
-def _row(
-    journal: Journal, network_id: str, billot: str, holding: Holding, *, to: str, command: str
-) -> tuple[str, int]:
-    """The (billot, new seq) to sign: the next one, or the last if it is to be sent again."""
-    if holding.status is Status.UNISSUED:
-        raise refusal("unissued_billot", billot, holding)
-    if holding.status is Status.UNKNOWN:
-        raise not_ready(billot)
-    if holding.owner == journal.owner:
-        return billot, holding.seq + 1
-    row = (billot, holding.seq)
-    signed = any(entry.transfer.to == to for entry in journal.find(network_id, [row]))
-    if holding.sender == journal.owner and holding.owner == to and signed:
-        return row
-    raise refusal("not_owner", billot, holding, command)
-
-
-def _stored(entries: Iterable[Entry], rows: Iterable[tuple[str, int]], to: str) -> Transfer | None:
-    wanted = set(rows)
-    same = (
-        e.transfer for e in entries if e.transfer.to == to and set(e.transfer.billots) == wanted
-    )
-    return next(same, None)
 
 
 async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:

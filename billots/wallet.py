@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from billots.arrivals import Received, WatchNote
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
 from billots.findings import AuditReport
+from billots.history import History
 from billots.host import Host
 from billots.outcomes import (
     KeyAccepted,
@@ -30,6 +32,7 @@ from billots.trust_check import TrustReport
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet", "Wallet"]
 
 Result = TypeVar("Result")
+_NOT_HERE = "Wallet waits for its answers: use AsyncWallet where asyncio runs"
 
 
 class Wallet:
@@ -80,6 +83,7 @@ class Wallet:
         amount: str | int | None,
         to: str,
         *,
+        ref: str | None = None,
         dry_run: bool = False,
         tell: Callable[[Payment], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
@@ -87,13 +91,19 @@ class Wallet:
     ) -> Payment | Plan | NotExact:
         """See `AsyncWallet.pay`."""
         verb = self.awaitable.pay(
-            amount, to, dry_run=dry_run, tell=tell, on_answer=on_answer, on_signed=on_signed
+            amount,
+            to,
+            ref=ref,
+            dry_run=dry_run,
+            tell=tell,
+            on_answer=on_answer,
+            on_signed=on_signed,
         )
         return run_verb(verb)
 
-    def request(self, amount: str | int | None = None) -> PaymentRequest:
+    def request(self, amount: str | int | None = None, ref: str | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""
-        return run_verb(self.awaitable.request(amount))
+        return run_verb(self.awaitable.request(amount, ref))
 
     def resume(
         self,
@@ -102,6 +112,16 @@ class Wallet:
     ) -> list[Payment]:
         """See `AsyncWallet.resume`."""
         return run_verb(self.awaitable.resume(tell, on_answer))
+
+    def watch(
+        self, tell: Callable[[WatchNote], None] = lambda _: None
+    ) -> Generator[Received, None, None]:
+        """See `AsyncWallet.watch`; an iterator, which waits for the next payment."""
+        return _each(self.awaitable.watch(tell))
+
+    def history(self) -> History:
+        """See `AsyncWallet.history`."""
+        return run_verb(self.awaitable.history())
 
     def receipt(self, billot: str) -> ReceiptFound | str:
         """See `AsyncWallet.receipt`."""
@@ -135,13 +155,33 @@ class Wallet:
 
 def run_verb(verb: Coroutine[Any, Any, Result]) -> Result:
     """Run a verb to its end; raises RuntimeError where asyncio runs already."""
+    if _is_running():
+        verb.close()
+        raise RuntimeError(_NOT_HERE)
+    return asyncio.run(verb)
+
+
+def _each(found: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
+    """What an asynchronous generator yields, in a loop that runs while the next is waited for."""
+    if _is_running():
+        raise RuntimeError(_NOT_HERE)
+
+    async def following() -> Result:
+        return await anext(found)
+
+    with asyncio.Runner() as runner:
+        try:
+            while True:
+                yield runner.run(following())
+        except StopAsyncIteration:
+            return
+        finally:
+            runner.run(found.aclose())
+
+
+def _is_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        running = False
-    else:
-        running = True
-    if running:
-        verb.close()
-        raise RuntimeError("Wallet waits for its answers: use AsyncWallet where asyncio runs")
-    return asyncio.run(verb)
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,12 +38,14 @@ class WalletSettings:
         timeout_s: float = 5.0,
         data_dir: str | Path | None = None,
         command: str = "bwallet",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.keyfile = Path(keyfile)
         self.quorum = quorum if isinstance(quorum, Quorum) else Quorum(quorum)
         self.network = network
         self.timeout_s = timeout_s
         self.command = command
+        self._now = now
         self._passphrase = passphrase
         self._data_dir = Path(data_dir) if data_dir is not None else None
         words = trusted if trusted is None or isinstance(trusted, str) else map(str, trusted)
@@ -63,8 +66,10 @@ class WalletSettings:
 
     def _sender(self, on_signed: Callable[[Transfer], None] | None) -> Sender:
         key = PrivateKey.load(self.keyfile, self._passphrase)
-        keeper = Keeper(KeptReceipts(self._data_dir), key.owner)
-        return Sender(key, self._data_dir, self.command, self.timeout_s, keeper, on_signed)
+        keeper = Keeper(KeptReceipts(self._data_dir), key.owner, self._now)
+        return Sender(
+            key, self._data_dir, self.command, self.timeout_s, keeper, on_signed, now=self._now
+        )
 
     @property
     def _contacts(self) -> Contacts:
@@ -75,7 +80,7 @@ class WalletSettings:
             owner: str | None = owner_id(load_public_key(self.keyfile))
         except KeyFileError:
             owner = None
-        return Keeper(KeptReceipts(self._data_dir), owner)
+        return Keeper(KeptReceipts(self._data_dir), owner, self._now)
 
     @property
     def _near(self) -> list[Host]:
@@ -83,12 +88,18 @@ class WalletSettings:
             return [self._server]
         return self.trusted
 
-    def _circle(self, hosts: list[Host], quorum: Quorum, server: Host | None = None) -> Circle:
+    def _circle(
+        self,
+        hosts: list[Host],
+        quorum: Quorum,
+        server: Host | None = None,
+        network: Network | None = None,
+    ) -> Circle:
         return Circle(
             hosts,
             quorum=quorum,
             known=KnownServers(self._data_dir),
-            network=self.network,
+            network=network or self.network,
             timeout_s=self.timeout_s,
             server=server,
         )

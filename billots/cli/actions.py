@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from billots.cli.settings import Settings
     from billots.outcomes import Listing, Overview, OwnerCheck
     from billots.poll import Answer
-    from billots.quorum import Tally
     from billots.transfer import Transfer
 
 _LIVE_LIST_MIN = 1000
 
 
-def genkeys(settings: Settings, file: str) -> int:
+def genkeys(settings: Settings, file: str, *, passphrase: bool) -> int:
     """``--genkeys [FILE]``."""
+    from billots.cli.settings import new_passphrase
     from billots.crypto import PrivateKey
 
     path = Path(file) if file else settings.keyfile
     key = PrivateKey.generate()
-    key.save(path, os.environ.get("BWALLET_PASSPHRASE") or None)
+    # Nobody is asked for what will not be written: saving it says so.
+    key.save(path, new_passphrase(asked=passphrase and not os.path.lexists(path)))
     if settings.json:
         document({"key": str(path), "public_key": f"{path}.pub", "owner": key.owner})
         return OK
@@ -225,21 +226,21 @@ def warn_unkept(billots: Sequence[str]) -> None:
         )
 
 
-def _warn_quorum(tally: Tally) -> None:
+def warn_quorum(n: int, needed: int) -> None:
     """Say what a smaller quorum than the safe one gives away."""
     from billots.quorum import liars_max, safe_quorum
 
-    safe = safe_quorum(tally.n)
-    if tally.needed >= safe:
+    safe = safe_quorum(n)
+    if needed >= safe:
         return
-    survived = 2 * tally.needed - tally.n - 1
+    survived = 2 * needed - n - 1
     why = f"it survives {survived or 'no'} liar{'s' if survived > 1 else ''}"
-    why += f" instead of {liars_max(tally.n)}"
+    why += f" instead of {liars_max(n)}"
     if survived < 0:
         why = "one billot can pay two, without any liar"
     tell(
         "warning",
-        f"a quorum of {tally.needed} of {tally.n} is less than a safe one of {safe}: {why}",
+        f"a quorum of {needed} of {n} is less than a safe one of {safe}: {why}",
         "--quorum safe is never too small",
     )
 
@@ -267,7 +268,7 @@ def _show_check(settings: Settings, check: OwnerCheck) -> int:
 
     status = OK if check.verdict is Verdict.OWNER else NO
     warn_servers(check.answers)
-    _warn_quorum(check.tally)
+    warn_quorum(check.tally.n, check.tally.needed)
     if check.verdict is not Verdict.OWNER:
         _explain_unknown(check.answers)
     warn_unkept([check.billot] if check.unkept else [])

@@ -6,15 +6,15 @@ run, so that each action imports what it needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from billots.cli.options import check_seconds
+from billots.cli.options import check_pairs, check_seconds
 from billots.cli.program import run_command
 from billots.cli.settings import STATUSES, Settings
 from billots.errors import BillotsError
@@ -31,8 +31,9 @@ Examples:
   bwallet --check-owner a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --transfer a-1,b-7 OWNER --server localhost:7333
   bwallet --contact bob OWNER
-  bwallet --request 0.35
+  bwallet --request 0.35 --ref "invoice 17"
   bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --watch --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
@@ -41,7 +42,8 @@ Examples:
 \b
 Every setting can also come from the environment: BWALLET_SERVER,
 BWALLET_KEYFILE, BWALLET_TRUSTED, BWALLET_QUORUM, BWALLET_NETWORK,
-BWALLET_TIMEOUT; BWALLET_PASSPHRASE is the passphrase of the key file.
+BWALLET_TIMEOUT. BWALLET_PASSPHRASE is the passphrase of the key file, or
+BWALLET_PASSPHRASE_FILE names a file whose first line it is.
 
 \b
 Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
@@ -49,11 +51,58 @@ Exit status: 0 yes or done, 1 no (refused, disputed, undecided, no owner),
 """
 
 
+class _Action(NamedTuple):
+    """Which verb of which module an action is, and which other options it takes."""
+
+    module: str
+    verb: str
+    takes: tuple[str, ...] = ()
+
+
+ACTIONS = {
+    "--genkeys": _Action("actions", "genkeys", ("passphrase",)),
+    "--hash": _Action("actions", "show_hash", ("qr",)),
+    "--list": _Action("actions", "list_billots"),
+    "--check-owner": _Action("actions", "check_owner"),
+    "--who-owns": _Action("actions", "who_owns"),
+    "--transfer": _Action("actions", "transfer"),
+    "--pay": _Action("payments", "pay", ("dry_run", "ref")),
+    "--request": _Action("payments", "request", ("qr", "ref")),
+    "--watch": _Action("watching", "watch"),
+    "--history": _Action("history", "history"),
+    "--balance": _Action("payments", "balance"),
+    "--contact": _Action("payments", "contact"),
+    "--contacts": _Action("payments", "contacts"),
+    "--resume": _Action("payments", "resume"),
+    "--receipt": _Action("papers", "receipt", ("output",)),
+    "--verify-receipt": _Action("papers", "verify_receipt"),
+    "--accept-key": _Action("papers", "accept_key"),
+    "--audit": _Action("audits", "audit", ("count",)),
+    "--check-trust": _Action("audits", "check_trust"),
+}
+COMPANY = {
+    "--output": ("--receipt",),
+    "--dry-run": ("--pay",),
+    "--qr": ("--request", "--hash"),
+    "--ref": ("--request", "--pay"),
+    "--passphrase": ("--genkeys",),
+}
+"""Options that mean nothing without one of these actions."""
+
 # What is done is typed, never found in the environment.
 _action = partial(click.option, allow_from_autoenv=False)
 
 
+class _Command(click.Command):
+    """Says which word is missing, where click would take the next option for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        check_pairs(args)
+        return super().parse_args(ctx, args)
+
+
 @click.command(
+    cls=_Command,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -64,8 +113,13 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="[FILE]",
     help="Make a key: FILE (else --keyfile) and FILE.pub. Nothing is ever overwritten.",
 )
-@_action("--hash", "show_hash", is_flag=True, help="Print your owner id.")
-@_action("--list", "list_", is_flag=True, help="List your billots and their value.")
+@_action(
+    "--passphrase",
+    is_flag=True,
+    help="With --genkeys: ask for a passphrase, twice, and encrypt the key with it.",
+)
+@_action("--hash", is_flag=True, help="Print your owner id.")
+@_action("--list", is_flag=True, help="List your billots and their value.")
 @_action("--check-owner", metavar="ID", help="Whose a billot is, by the trusted servers.")
 @_action("--who-owns", metavar="ID", help="Whose a billot is, by the one server.")
 @_action(
@@ -87,6 +141,8 @@ _action = partial(click.option, allow_from_autoenv=False)
     metavar="[AMOUNT]",
     help="Print a request for payment to you, and its QR code on a terminal.",
 )
+@_action("--watch", is_flag=True, help="Print payments to you as they come in and are final.")
+@_action("--history", is_flag=True, help="What you signed and received, from your own files.")
 @_action("--balance", is_flag=True, help="What you have, by denomination.")
 @_action("--contact", nargs=2, metavar="NAME OWNER", help="Keep a name for whom you pay.")
 @_action("--contacts", is_flag=True, help="List the names that you keep.")
@@ -119,7 +175,8 @@ _action = partial(click.option, allow_from_autoenv=False)
 @click.option(
     "--server",
     metavar="HOST",
-    help="Where transfers go.  [default: mint1.billots.org:7333, or the first of --trusted]",
+    help="Where transfers go: h:p, or h alone for h:7333.  "
+    "[default: mint1.billots.org:7333, or the first of --trusted]",
 )
 @click.option(
     "--keyfile",
@@ -132,7 +189,8 @@ _action = partial(click.option, allow_from_autoenv=False)
 @click.option(
     "--trusted",
     metavar="HOSTS",
-    help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h:p#KEY pins a server's key.  "
+    help="Whom you trust: h:p, h:p, h:p or h:7333-7349; h alone is h:7333, and h:p#KEY pins a "
+    "server's key.  "
     "[default: mint1:7333, mint2:7334, mint3:7335 of billots.org]",
 )
 @click.option(
@@ -148,6 +206,11 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="Where --receipt writes; - is the standard output.  [default: receipt-ID.json]",
 )
 @_action("--qr", is_flag=True, help="With --request or --hash: the QR code wherever it goes.")
+@_action(
+    "--ref",
+    metavar="TEXT",
+    help="With --request or --pay: what it is for. Another TEXT is another payment.",
+)
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
 @_action(
     "--count",
@@ -173,67 +236,25 @@ _action = partial(click.option, allow_from_autoenv=False)
     help="How long a server may take to answer.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s", allow_from_autoenv=False)
-def bwallet(
-    *,
-    genkeys: str | None,
-    show_hash: bool,
-    list_: bool,
-    check_owner: str | None,
-    who_owns: str | None,
-    transfer: tuple[str, str] | None,
-    pay: tuple[str, str] | None,
-    request: str | None,
-    qr: bool,
-    balance: bool,
-    contact: tuple[str, str] | None,
-    contacts: bool,
-    resume: bool,
-    dry_run: bool,
-    receipt: str | None,
-    verify_receipt: str | None,
-    accept_key: str | None,
-    audit: str | None,
-    check_trust: str | None,
-    output: str | None,
-    count: int,
-    **settings: object,
-) -> int:
+def bwallet(**options: Any) -> int:
     """Billots: digital cash. Keys, what they own, who owns what, and sending it on.
 
     Takes one action; without one it tells who and where you are.
     """
-    given = Settings(**settings)  # type: ignore[arg-type]  # click made them what they are
-    wanted: dict[str, tuple[str, str, tuple[object, ...] | None]] = {
-        "--genkeys": ("actions", "genkeys", _if(genkeys)),
-        "--hash": ("actions", "show_hash", () if show_hash else None),
-        "--list": ("actions", "list_billots", () if list_ else None),
-        "--check-owner": ("actions", "check_owner", _if(check_owner)),
-        "--who-owns": ("actions", "who_owns", _if(who_owns)),
-        "--transfer": ("actions", "transfer", transfer),
-        "--pay": ("payments", "pay", pay),
-        "--request": ("payments", "request", _if(request)),
-        "--balance": ("payments", "balance", () if balance else None),
-        "--contact": ("payments", "contact", contact),
-        "--contacts": ("payments", "contacts", () if contacts else None),
-        "--resume": ("payments", "resume", () if resume else None),
-        "--receipt": ("papers", "receipt", _if(receipt, output)),
-        "--verify-receipt": ("papers", "verify_receipt", _if(verify_receipt)),
-        "--accept-key": ("papers", "accept_key", _if(accept_key)),
-        "--audit": ("audits", "audit", _if(audit, count)),
-        "--check-trust": ("audits", "check_trust", _if(check_trust)),
-    }
-    named = [action for action, (*_, words) in wanted.items() if words is not None]
+    given = Settings(**{each.name: options[each.name] for each in fields(Settings)})
+    named = [name for name in ACTIONS if options[_parameter(name)] not in (None, False)]
     if len(named) > 1:
         raise click.UsageError(f"one action at a time, not {' and '.join(named)}")
-    _check_company("--output", output is not None, ("--receipt",), named)
-    _check_company("--dry-run", dry_run, ("--pay",), named)
-    _check_company("--qr", qr, ("--request", "--hash"), named)
-    module, verb, words = wanted[named[0]] if named else ("actions", "overview", ())
+    for option, actions in COMPANY.items():
+        if options[_parameter(option)] not in (None, False) and not set(named) & set(actions):
+            raise click.UsageError(f"{option} goes with {' or '.join(actions)}")
+    name = named[0] if named else None
+    action = ACTIONS[name] if name is not None else _Action("actions", "overview")
+    value = options[_parameter(name)] if name is not None else True
+    words = () if value is True else value if isinstance(value, tuple) else (value,)
     try:
-        more = {"dry_run": dry_run} if pay is not None else {}
-        more |= {"qr": qr} if show_hash or request is not None else {}
-        action = getattr(import_module(f"billots.cli.{module}"), verb)
-        status: int = action(given, *(words or ()), **more)
+        verb = getattr(import_module(f"billots.cli.{action.module}"), action.verb)
+        status: int = verb(given, *words, **{each: options[each] for each in action.takes})
     except BillotsError as error:
         if given.json:
             from billots.cli.documents import error_fields
@@ -244,17 +265,9 @@ def bwallet(
     return status
 
 
-def _check_company(
-    option: str, given: object, actions: Sequence[str], named: Sequence[str]
-) -> None:
-    """Raise UsageError for an option that is given without one of its actions."""
-    if given and not set(named) & set(actions):
-        raise click.UsageError(f"{option} goes with {' or '.join(actions)}")
-
-
-def _if(value: object | None, *more: object) -> tuple[object, ...] | None:
-    """An action's words, or None if it isn't wanted."""
-    return None if value is None else (value, *more)
+def _parameter(option: str) -> str:
+    """The name by which click knows an option."""
+    return option.removeprefix("--").replace("-", "_")
 
 
 def main() -> NoReturn:

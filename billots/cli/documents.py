@@ -142,6 +142,7 @@ def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
                 "n": payment.n,
                 "seconds": payment.seconds,
                 "resumed": payment.resumed,
+                "ref": payment.ref,
             }
             for payment in payments
         ],
@@ -149,12 +150,13 @@ def payments_fields(payments: Sequence[Payment]) -> dict[str, Any]:
 
 
 def request_fields(asked: PaymentRequest) -> dict[str, Any]:
-    """A request for payment; `amount` is null if the payer is to know."""
+    """A request for payment; `amount` and `ref` are null if the payer is to know."""
     return {
         "uri": asked.uri,
         "owner": asked.owner,
         "amount": None if asked.mils is None else format_mils(asked.mils),
         "network": asked.network_id,
+        "ref": asked.ref,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from billots.cli.printing import OK, document, line, name
+from billots.cli.settings import new_passphrase
 from billots.errors import NetworkFileError
 from billots.network import Network, format_mils
 
@@ -42,6 +43,12 @@ from billots.network import Network, format_mils
     is_flag=True,
     help="Play money: bmint faucet may give billots to whoever asks.",
 )
+@click.option(
+    "--passphrase",
+    is_flag=True,
+    help="Ask for a passphrase, twice, and encrypt the issuer's key with it.",
+    allow_from_autoenv=False,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     *,
@@ -51,11 +58,13 @@ def command(
     keyfile: Path | None,
     output: Path | None,
     faucet: bool,
+    passphrase: bool,
     as_json: bool,
 ) -> int:
     """Make a currency called NAME: its network file, and the key of its issuer.
 
-    Nothing is overwritten. BWALLET_PASSPHRASE encrypts the key.
+    Nothing is overwritten. BWALLET_PASSPHRASE, or the first line of the file that
+    BWALLET_PASSPHRASE_FILE names, encrypts the key.
     """
     from billots.crypto import PrivateKey, load_public_key, owner_id
     from billots.founding import found, write_network
@@ -63,6 +72,8 @@ def command(
 
     if issuer is not None and keyfile is not None:
         raise click.UsageError("either --issuer or --keyfile, not both")
+    if issuer is not None and passphrase:
+        raise click.UsageError("--passphrase is for a key that is made, and --issuer makes none")
     nobody = "0" * 128
     found(name_, nobody, denominations=denominations, faucet=faucet)  # says what is wrong, first
     path = output if output is not None else Path(f"{name_}.toml")
@@ -73,8 +84,12 @@ def command(
         owner = read_owner(issuer)
     else:
         key = keyfile if keyfile is not None else Path(f"{name_}-issuer")
+        if os.path.lexists(key) and passphrase:
+            raise click.UsageError(
+                f"--passphrase is for a key that is made, and {name(key)} is there"
+            )
         if not os.path.lexists(key):
-            PrivateKey.generate().save(key, os.environ.get("BWALLET_PASSPHRASE") or None)
+            PrivateKey.generate().save(key, new_passphrase(asked=passphrase))
         owner = owner_id(load_public_key(key))
     network = found(name_, owner, denominations=denominations, faucet=faucet)
     write_network(network, path)

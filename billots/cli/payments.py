@@ -13,10 +13,12 @@ from billots.cli.actions import (
     tell_interrupted,
     warn_exposed,
     warn_new,
+    warn_quorum,
     warn_servers,
     warn_unkept,
 )
 from billots.cli.printing import NO, OK, document, line, show_code, tell
+from billots.cli.program import printable
 from billots.network import ROWS_MAX, format_mils
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from billots.wallet import Wallet
 
 
-def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
+def pay(settings: Settings, amount: str, to: str, *, dry_run: bool, ref: str | None) -> int:
     """``--pay AMOUNT TO``."""
     from billots.outcomes import NotExact, Payment
 
@@ -43,6 +45,7 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
             found = wallet.pay(
                 amount or None,
                 to,
+                ref=ref,
                 dry_run=dry_run,
                 tell=tell_paid,
                 on_answer=live.enter_context(_live(settings, wallet)),
@@ -56,6 +59,7 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
         return _show_not_exact(settings, found)
     if isinstance(found, Payment):
         warn_exposed(settings.keyfile, found.transfer.sender)
+        warn_quorum(found.n, found.needed)
         return _warn_open([found])
     return _show_plan(settings, found)
 
@@ -109,9 +113,9 @@ def balance(settings: Settings) -> int:
     return NO if listing.undecided or not listing.is_complete else OK
 
 
-def request(settings: Settings, amount: str, *, qr: bool) -> int:
+def request(settings: Settings, amount: str, *, qr: bool, ref: str | None) -> int:
     """``--request [AMOUNT]``."""
-    asked = settings.wallet().request(amount or None)
+    asked = settings.wallet().request(amount or None, ref)
     if settings.json:
         document(documents.request_fields(asked))
         return OK
@@ -224,6 +228,8 @@ def _show_payment(payment: Payment) -> None:
         line(f"{payment.votes} of {payment.n}, final in {payment.seconds:.2f} s")
     again = " (signed before, sent again)" if payment.resumed else ""
     line(f"transfer id: {payment.transfer.id}, {_number(count)}{again}")
+    if payment.ref is not None:
+        line(f"reference: {printable(payment.ref)}")
 
 
 def _number(count: int) -> str:

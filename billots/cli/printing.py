@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ def tell(kind: str, message: str, hint: str | None = None, program: str = PROGRA
 def name(path: Path) -> str:
     """A file's name as a terminal may show it."""
     return shown(str(path), 200)
+
+
+def payee(owner: str, names: Mapping[str, str]) -> str:
+    """An owner id, cut, with the name that one keeps for it."""
+    cut = f"{owner[:16]}…"
+    return f"{names[owner]} ({cut})" if owner in names else cut
 
 
 def show_code(text: str, *, wanted: bool) -> None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from billots.cli.options import check_seconds, find_network
+from billots.cli.printing import tell
 from billots.errors import (
     AlreadySigned,
     BillotsError,
+    KeyFileError,
     ProtocolError,
     Refused,
     ServerKeyChanged,
@@ -35,6 +37,9 @@ STATUSES: dict[type[BillotsError], int] = {
     BillotsError: 2,
 }
 """Exit statuses of errors, for commands that talk to servers; the first match counts."""
+
+_PASSPHRASE_LINE_MAX = 4096
+_FILE_HINT = "BWALLET_PASSPHRASE_FILE=FILE names a file whose first line is the passphrase"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -140,20 +145,62 @@ def settings_options(program: str, *, keyfile: str = "key") -> Callable[[Functio
 
 
 def passphrase(keyfile: Path) -> str | None:
-    """The passphrase of a key file, if it has one: from the environment, else from a person."""
-    given = os.environ.get("BWALLET_PASSPHRASE")
-    if given:
-        return given
+    """The passphrase of a key file, if it has one: from the environment, else from a person.
+
+    None if there is nobody to ask: whoever loads the key then says what it needs. Raises
+    KeyFileError.
+    """
     try:
         encrypted = b"ENCRYPTED" in keyfile.read_bytes()[:4096]
-    except OSError:
+    except (OSError, ValueError):
         return None  # reading it again tells what is wrong
-    if not encrypted or not sys.stdin.isatty():
+    if not encrypted:
         return None
+    given = _given_passphrase()
+    if given is not None or not sys.stdin.isatty():
+        return given
     typed: str = click.prompt(
         f"Passphrase of {shown(str(keyfile), 200)}", hide_input=True, err=True
     )
     return typed
+
+
+def new_passphrase(*, asked: bool) -> str | None:
+    """What a new key is encrypted with: from the environment, else typed twice if `asked` for.
+
+    None for neither. Raises KeyFileError if there is no terminal to ask on.
+    """
+    given = _given_passphrase()
+    if given is not None or not asked:
+        return given
+    if not sys.stdin.isatty():
+        raise KeyFileError("--passphrase asks on a terminal, and there is none", _FILE_HINT)
+    typed: str = click.prompt(
+        "New passphrase", hide_input=True, confirmation_prompt="The same once more", err=True
+    )
+    return typed
+
+
+def _given_passphrase() -> str | None:
+    """``BWALLET_PASSPHRASE``, else the first line of the file ``BWALLET_PASSPHRASE_FILE``."""
+    given, file = (os.environ.get(f"BWALLET_PASSPHRASE{end}") for end in ("", "_FILE"))
+    if given or not file:
+        return given or None
+    name = shown(file, 200)
+    try:
+        with Path(file).open("rb") as opened:
+            first = opened.readline(_PASSPHRASE_LINE_MAX)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise KeyFileError(f"can't read passphrase file {name}: {why}", _FILE_HINT) from error
+    from billots.crypto import is_exposed
+
+    if is_exposed(file):
+        program = click.get_current_context().find_root().info_name
+        tell("warning", f"others can read {name}", f"chmod 600 {name}", program or "bwallet")
+    if not first.strip(b"\r\n"):
+        raise KeyFileError(f"no passphrase in the first line of {name}", _FILE_HINT)
+    return os.fsdecode(first.rstrip(b"\r\n"))
 
 
 def command_words(settings: Settings) -> str:

@@ -229,3 +229,29 @@ def test_nobody_reached(tmp_path):
     shutil.copy(MOCK / "user1", tmp_path / "key")
     out, _, status = Terminal(tmp_path).run("--pay", "1", USER2.owner, *NOBODY)
     assert (out, status) == ("", 3)
+
+
+def test_a_small_quorum_is_warned_about(terminal, server):
+    trusted = ("--trusted", f"{server.address}, 127.0.0.1:1-2", "--quorum", "1")
+    out, err, status = terminal.run("--pay", "50", USER2.owner, *trusted)
+    assert (out.splitlines()[0], status) == (f"Paid: 50 to {USER2.owner}", 0)
+    assert err == (
+        "bwallet: warning: a quorum of 1 of 3 is less than a safe one of 2: "
+        "one billot can pay two, without any liar\n"
+        "hint: --quorum safe is never too small\n"
+    )
+
+
+def test_the_hint_to_start_a_server_names_the_network(terminal):
+    """A server of another network would be of no use."""
+    rows = '[[denominations]]\nprefix = "x-"\nvalue = "1"\ncirculation = 4\n'
+    (terminal.directory / "tiny.toml").write_text(f'name = "tiny"\n{rows}')
+    for network, command in (
+        ((), "bserver 7333 test"),
+        (("--network", "test"), "bserver 7333 test"),
+        (("--network", "main"), "bserver 7333"),
+        (("--network", "tiny.toml"), "bserver 7333 --network FILE"),
+    ):
+        _, err, status = terminal.run("--balance", *NOBODY, *network)
+        assert status == 3
+        assert err.endswith(f"hint: {command} starts a server here; --trusted names others\n")

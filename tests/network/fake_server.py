@@ -37,6 +37,7 @@ from billots.messages import (
     NetworkName,
     Pair,
     Subscribed,
+    Transferred,
     UnmovedRange,
 )
 from billots.network import Network, split_billot_id
@@ -78,6 +79,7 @@ class FakeServer:
         self.requests = []
         """(method, params) in the order in which they came."""
         self._writers = set()
+        self._watchers = set()
 
     @property
     def host(self):
@@ -110,6 +112,17 @@ class FakeServer:
         for billot, seq in transfer.billots:
             self.proofs[billot, seq, transfer.to] = transfer
 
+    def announce(self, *transfers):
+        """Tell everybody who watches an owner that these were taken, true or not."""
+        for writer in self._watchers:
+            for transfer in transfers:
+                writer.write(notification("transferred", Transferred(9, transfer)) + b"\n")
+
+    def drop(self):
+        """End all connections; it goes on listening."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
     async def __aenter__(self):
         self._server = await asyncio.start_server(
             self._serve, self.address, self.port, limit=FRAME_BYTES_MAX
@@ -119,8 +132,7 @@ class FakeServer:
 
     async def __aexit__(self, *_):
         self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
+        self.drop()
         await self._server.wait_closed()
 
     async def _serve(self, reader, writer):
@@ -136,12 +148,15 @@ class FakeServer:
                 if said is not SILENT:
                     writer.write(said + b"\n")
                 if request.method == "subscribe":
+                    if decode_params(request).owner is not None:
+                        self._watchers.add(writer)
                     for batch in self.feed:
                         writer.write(notification("feed", batch) + b"\n")
         except ConnectionError:
             pass
         finally:
             self._writers.discard(writer)
+            self._watchers.discard(writer)
             writer.close()
 
     def reply(self, request):

@@ -275,3 +275,63 @@ def test_a_payment_is_done_with_only_when_the_payer_was_told(tmp_path):
         assert isinstance(await mine.pay("50", USER2.owner), NotExact)
 
     playing(tmp_path, play)
+
+
+def test_two_references_are_two_payments_and_one_is_one(tmp_path):
+    """Told apart while they are open, and after: the payee asked for two."""
+
+    class NotTold(Exception):
+        pass
+
+    def tell(_payment):
+        raise NotTold
+
+    async def play(mesh):
+        key = tmp_path / "mint"
+        MINT.save(key)
+        mine = wallet(tmp_path, mesh, keyfile=key)
+        payee = wallet(tmp_path, mesh, keyfile=tmp_path / "payee")
+        await payee.generate_keys()
+        asked = [(await payee.request("0.35", ref)).uri for ref in ("invoice 1", "invoice 2", None)]
+        for uri in asked:
+            for _ in range(2):
+                with pytest.raises(NotTold):
+                    await mine.pay(None, uri, tell=tell)
+        assert len(journalled(tmp_path)[0]) == 3
+        paid = [await mine.pay(None, uri) for uri in asked]
+        assert [payment.ref for payment in paid] == ["invoice 1", "invoice 2", None]
+        assert all(payment.is_final and payment.resumed for payment in paid)
+        assert len({payment.transfer.id for payment in paid}) == 3
+        assert (await payee.list_billots()).total_mils == 3 * 350
+        with pytest.raises(InputError):
+            await mine.pay(None, asked[0], ref="invoice 2")
+
+    playing(tmp_path, play)
+
+
+def test_attack_two_invoices_at_once_are_never_paid_with_one_transfer(tmp_path):
+    async def play(mesh):
+        first, second = wallet(tmp_path, mesh), wallet(tmp_path, mesh)
+        done = await asyncio.gather(
+            first.pay("100", USER2.owner, ref="one"),
+            second.pay("100", USER2.owner, ref="two"),
+            return_exceptions=True,
+        )
+        paid = [each for each in done if isinstance(each, Payment) and each.is_final]
+        others = [each for each in done if each not in paid]
+        assert len(paid) == 1
+        assert all(isinstance(each, NotExact | AlreadySigned) for each in others)
+        assert len(journalled(tmp_path)[0]) == 1
+
+    playing(tmp_path, play)
+
+
+def test_resume_knows_what_it_was_for(tmp_path):
+    async def play(mesh):
+        mine = wallet(tmp_path, mesh)
+        with Journal.open(USER1.owner, tmp_path / "data") as journal:
+            journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000, ref="rent")
+        (resumed,) = await mine.resume()
+        assert (resumed.is_final, resumed.ref) == (True, "rent")
+
+    playing(tmp_path, play)

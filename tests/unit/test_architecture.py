@@ -43,20 +43,22 @@ ORDER = {
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
     "the wallet's files": (
-        "user_data founding order journal_lines journal contacts known_servers kept_receipts"
+        "user_data founding order second_signature journal_lines journal contacts known_servers "
+        "receipt_rows kept_receipts"
     ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
-        "presenting sending paying issuing proving accepting feed_votes findings audit sampling "
-        "wallet_settings async_wallet wallet supply mint"
+        "owner_check presenting signing sending paying issuing proving accepting feed_votes "
+        "findings audit sampling announced arrivals watching history wallet_settings async_wallet "
+        "wallet supply mint"
     ),
     "pages": "web",
     "commands": (
         "cli cli.program cli.live cli.printing cli.options cli.settings cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.mint_issue "
-        "cli.mint_audit cli.bmint cli.start"
+        "cli.audits cli.actions cli.payments cli.watching cli.history cli.bserver cli.bwallet "
+        "cli.mint_init cli.mint_issue cli.mint_audit cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -83,10 +85,11 @@ CONFINED = {
     "selectors": {"mock"},
     "signal": {"commands", "mock", "billots.verifier"},
     "socket": {"server", "mock"},
-    "sqlite3": {"billots.kept_receipts"},
+    "sqlite3": {"billots.kept_receipts", "billots.receipt_rows"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
-    "time": {"billots.server"},  # `started` in `info`; nothing is decided by it
+    # `started` in `info`, and when something was signed or came; nothing is decided by it
+    "time": {"billots.server", "billots.wallet_settings", "billots.cli.history"},
     "datetime": set(),
     "uvloop": {"billots.cli.bserver"},
 }

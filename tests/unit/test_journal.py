@@ -274,3 +274,32 @@ def test_what_ends_an_open_leaves_no_lock(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             Journal.open(KEY.owner, tmp_path)
     opened(tmp_path).close()
+
+
+def test_what_it_was_for_and_when_it_was_signed(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed(), pays=5, ref="Rechnung 17 ✓", at=1_700_000_000)
+    with opened(tmp_path) as journal:
+        (entry,) = journal.entries
+        assert (entry.pays, entry.ref, entry.at) == (5, "Rechnung 17 ✓", 1_700_000_000)
+
+
+def test_lines_of_before_have_neither(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.sign(signed(), [ONE], 5)
+        line = journal.path.read_bytes().splitlines()[1]
+    assert b'"ref"' not in line
+    assert b'"at"' not in line
+    with opened(tmp_path) as journal:
+        (entry,) = journal.entries
+        assert (entry.ref, entry.at) == (None, None)
+
+
+@pytest.mark.parametrize("more", ['"ref":""', f'"ref":"{"x" * 65}"', '"at":-1', '"at":1.5'])
+def test_a_line_with_what_no_wallet_writes_is_damaged(tmp_path, more):
+    with opened(tmp_path) as journal:
+        journal.sign(signed(), pays=5)
+    path = file_of(tmp_path)
+    path.write_text(path.read_text().replace('"pays":5', f'"pays":5,{more}'))
+    with pytest.raises(JournalError, match="is damaged in line 2"):
+        opened(tmp_path)

@@ -246,3 +246,50 @@ def test_a_disk_that_is_full_is_a_clear_error(tmp_path):
     assert b"can't use" in done.stdout
     assert b"receipts.sqlite" in done.stdout
     assert KeptReceipts(tmp_path).summary(TEST.id) == {}
+
+
+def test_what_was_paid_with_when_it_was_kept(tmp_path):
+    kept = KeptReceipts(tmp_path)
+    assert kept.payments(BOB.owner) == []
+    first, second = receipts(("b-1", 4), ("a-1", 1)), receipts(("c-1", 2))
+    kept.keep(TEST.id, first, at=1_700_000_000)
+    kept.keep(TEST.id, second)
+    kept.keep(TEST.id, receipts(("d-1", 1), owner=CAROL), at=1_700_000_001)
+    told = KeptReceipts(tmp_path).payments(BOB.owner)
+    assert [(each.transfer, each.at) for each in told] == [
+        (first[0].receipt.transfer, 1_700_000_000),
+        (second[0].receipt.transfer, None),
+    ]
+    assert [set(each.rows) for each in told] == [{("a-1", 1), ("b-1", 4)}, {("c-1", 2)}]
+
+
+def test_what_is_kept_again_keeps_its_time_and_what_is_gone_has_none(tmp_path):
+    kept = KeptReceipts(tmp_path)
+    kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
+    kept.keep(TEST.id, receipts(("a-1", 1), servers=SERVERS[:5]), at=200)
+    assert [each.at for each in kept.payments(BOB.owner)] == [100]
+    kept.keep(TEST.id, receipts(("a-1", 2)), at=300)
+    assert [(each.rows, each.at) for each in kept.payments(BOB.owner)] == [((("a-1", 2),), 300)]
+    with closing(sqlite3.connect(kept.path)) as database:
+        assert database.execute("SELECT count(*) FROM times").fetchone() == (1,)
+
+
+def test_a_file_of_before_has_no_times_and_gets_them(tmp_path):
+    kept = KeptReceipts(tmp_path)
+    kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
+    with closing(sqlite3.connect(kept.path)) as database:
+        database.execute("DROP TABLE times")
+        database.commit()
+    assert [each.at for each in kept.payments(BOB.owner)] == [None]
+    kept.keep(TEST.id, receipts(("b-1", 1)), at=200)
+    assert [each.at for each in kept.payments(BOB.owner)] == [None, 200]
+
+
+def test_a_transfer_that_is_none_is_a_damaged_file(tmp_path):
+    kept = KeptReceipts(tmp_path)
+    kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
+    with closing(sqlite3.connect(kept.path)) as database:
+        database.execute("UPDATE transfers SET body = ?", (b"{}",))
+        database.commit()
+    with pytest.raises(JournalError, match="is damaged"):
+        kept.payments(BOB.owner)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from billots.crypto import PrivateKey
 from billots.errors import InputError
 from billots.owners import with_checksum
-from billots.payment_request import PaymentRequest, is_request
+from billots.payment_request import PaymentRequest, check_reference, is_request
 
 OWNER = PrivateKey(bytes(32)).owner
 CHECKED = with_checksum(OWNER)
@@ -24,6 +24,11 @@ steady = settings(derandomize=True, deadline=None, database=None)
             PaymentRequest(OWNER, 120_000, NETWORK),
             f"billots:{CHECKED}?amount=120&network={NETWORK}",
         ),
+        (
+            PaymentRequest(OWNER, 5, ref="<b>17</b> & 5%"),
+            f"billots:{CHECKED}?amount=0.005&ref=%3Cb%3E17%3C%2Fb%3E%20%26%205%25",
+        ),
+        (PaymentRequest(OWNER, ref="é"), f"billots:{CHECKED}?ref=%C3%A9"),
     ],
 )
 def test_what_is_written_is_read(asked, uri):
@@ -68,6 +73,19 @@ def test_the_bare_id_will_do():
         f"billots:{CHECKED}?&",
         f"billots:{CHECKED}\n",
         f"billots:{CHECKED}?x={'y' * 600}",
+        f"billots:{CHECKED}?x={'y' * 600}&ref=a",
+        f"billots:{CHECKED}?ref=",
+        f"billots:{CHECKED}?ref={'y' * 65}",
+        f"billots:{CHECKED}?ref=a&ref=b",
+        f"billots:{CHECKED}?ref=a b",
+        f"billots:{CHECKED}?ref=a+b",
+        f"billots:{CHECKED}?ref=%",
+        f"billots:{CHECKED}?ref=%zz",
+        f"billots:{CHECKED}?ref=%FF",
+        f"billots:{CHECKED}?ref=%1B%5B2J",
+        f"billots:{CHECKED}?ref=a%0Ab",
+        f"billots:{CHECKED}?ref=%E2%80%AEcod",
+        f"billots:{CHECKED}?ref=é",
         "billots:\x1b[2J",
     ],
 )
@@ -76,3 +94,18 @@ def test_what_is_no_request(text):
         PaymentRequest.parse(text)
     assert caught.value.hint
     assert "\x1b" not in str(caught.value)
+
+
+@steady
+@given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=64))
+def test_every_reference_comes_back(ref):
+    asked = PaymentRequest(OWNER, 10**14, NETWORK, ref)
+    assert asked.uri.isascii()
+    assert PaymentRequest.parse(asked.uri) == asked
+
+
+@pytest.mark.parametrize("ref", ["", "x" * 65, "a\nb", "\x1b[2J", "\u202ecod", "\ud800"])
+def test_attack_what_a_terminal_should_not_show_is_no_reference(ref):
+    with pytest.raises(InputError) as caught:
+        check_reference(ref)
+    assert str(caught.value).isprintable()
