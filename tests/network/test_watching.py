@@ -228,6 +228,7 @@ def test_attack_an_old_payment_that_a_liar_announces_again_is_not_told(tmp_path)
             old, new, kept = fresh(3)
             came = signed(MINT, USER2, (old, 1), (kept, 1))
             await submit(mesh.hosts[0], came)
+            await mesh.settled(kept, 1, USER2.owner)
             before = Watcher(tmp_path, mesh.hosts).wallet
             assert (await before.check_owner(kept)).owner == USER2.owner
             await submit(mesh.hosts[0], signed(USER2, USER3, (old, 2), (kept, 2)))
