@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import msgspec
@@ -62,7 +62,7 @@ class Streams:
         """End all of them; no other is begun."""
         self._closing.set()
 
-    def respond(self, request: Request, events: AsyncIterator[Event]) -> Response:
+    def respond(self, request: Request, events: AsyncGenerator[Event]) -> Response:
         """A stream of these events. `events` is closed when it ends, however it ends.
 
         Raises 503 when there are too many, and 429 for too many from one address; check before
@@ -79,7 +79,7 @@ class Streams:
         if not is_loopback(address) and self._open[address] >= self._per_address_max:
             raise refuse(429, "Too many pages are open at your address.")
 
-    async def run(self, address: str, events: AsyncIterator[Event], send: Send) -> None:
+    async def run(self, address: str, events: AsyncGenerator[Event], send: Send) -> None:
         """Send events, and something now and then so that a dead connection is noticed."""
         self._open[address] += 1
         waiting: asyncio.Task[Event] | None = None
@@ -88,7 +88,7 @@ class Streams:
             async with asyncio.timeout(STREAM_S_MAX):
                 await _send(send, b"retry: 2000\n\n")
                 while not self._closing.is_set():
-                    waiting = waiting or asyncio.ensure_future(anext(events))
+                    waiting = waiting or asyncio.create_task(_next(events))
                     await asyncio.wait(
                         {waiting, closing},
                         timeout=self._heartbeat_s,
@@ -108,15 +108,13 @@ class Streams:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
+            await events.aclose()
 
 
 class _EventResponse(Response):
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, address: str, events: AsyncIterator[Event]) -> None:
+    def __init__(self, streams: Streams, address: str, events: AsyncGenerator[Event]) -> None:
         super().__init__()
         del self.headers["content-length"]
         self.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
@@ -145,6 +143,10 @@ async def _gone(receive: Receive) -> None:
     """Return when the browser has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _next(events: AsyncGenerator[Event]) -> Event:
+    return await anext(events)
 
 
 async def _send(send: Send, body: bytes) -> None:

@@ -50,11 +50,15 @@ ORDER = {
         "presenting sending paying proving accepting feed_votes findings audit sampling "
         "wallet_settings async_wallet wallet"
     ),
-    "pages": "web web.option web.assets web.guard web.kit web.streams web.wire web.serving",
+    "pages": (
+        "web web.option web.assets web.guard web.kit web.streams web.wire web.serving "
+        "web.upstream web.follower web.watches web.supply web.inquiry web.metrics web.explorer "
+        "web.process web.__main__"
+    ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
-        "cli.start"
+        "cli.audits cli.actions cli.payments cli.pages cli.bserver cli.bwallet cli.mint_init "
+        "cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -79,9 +83,10 @@ CONFINED = {
     "rich": {"billots.cli.live"},
     "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
     "selectors": {"mock"},
-    "signal": {"commands", "mock", "billots.verifier"},
+    "signal": {"commands", "mock", "billots.verifier", "billots.web.__main__"},
     "jinja2": {"billots.web.kit"},
     "starlette": {"pages"},
+    "prometheus_client": {"billots.web.metrics"},
     "uvicorn": {"billots.web.wire", "billots.web.serving"},
     "socket": {"server", "mock", "billots.web.serving"},
     "sqlite3": {"billots.kept_receipts"},
