@@ -203,7 +203,7 @@ class Follower:
             since, end = max(0, info.lsn - back), info.lsn
             while since < end:
                 page = await client.call("changes", Changes(since), ChangeList)
-                if not page.changes:
+                if page.next <= since:
                     break
                 since = page.next
                 shown = (self.moved(change.lsn, change.transfer) for change in page.changes)

@@ -34,8 +34,10 @@ _pair_or_none = msgspec.json.Decoder(Pair | None)
 class Peer:
     """One server of the list, and how its signed word stands to the others'.
 
-    Of `asked` billots, the newest that moved: how many it has as a quorum has them (`agrees`),
-    as they were before (`behind`), and otherwise (`differs`). `lsn` is its own count.
+    Of the newest billots that moved, those that a quorum stands for (`asked`): how many it has
+    just so (`agrees`), as they were before (`behind`), and otherwise (`differs`). One that its
+    owner signed over twice may have no quorum, and no server is to blame for that. `lsn` is
+    its own count.
     """
 
     place: str
@@ -98,7 +100,7 @@ async def look_at_peers(upstream: Upstream, follower: Follower) -> list[Peer]:
     async with upstream.circle() as circle:
         poll = Poll(circle, billots, everyone=True, proof=False)
         await poll.run(CALL_S)
-        return [_peer(upstream, circle, poll, index, billots) for index in range(len(circle.links))]
+        return [_peer(upstream, circle, poll, index) for index in range(len(circle.links))]
 
 
 def _sample(network: Network, follower: Follower) -> list[str]:
@@ -107,18 +109,17 @@ def _sample(network: Network, follower: Follower) -> list[str]:
     return found or [f"{prefix}1" for prefix in network.denominations][:SAMPLE_MAX]
 
 
-def _peer(upstream: Upstream, circle: Circle, poll: Poll, index: int, billots: list[str]) -> Peer:
+def _peer(upstream: Upstream, circle: Circle, poll: Poll, index: int) -> Peer:
     link = circle.links[index]
-    agrees = behind = 0
-    said = poll.said[link]
-    for billot in said:
-        holding, tally = said[billot], poll.tally(billot)
+    asked = agrees = behind = 0
+    for billot, holding in poll.said[link].items():
+        tally = poll.tally(billot)
         best = tally.holding
-        newest = max(highest_seq(poll.votes[billot].values()), best.seq if best else 0)
-        if best is not None and (holding.seq, holding.vote) == (best.seq, best.vote):
-            agrees += 1
-        elif holding.status is Status.UNKNOWN or holding.seq < newest:
-            behind += 1
+        if best is None or tally.verdict not in (Verdict.OWNER, Verdict.NO_OWNER):
+            continue
+        asked += 1
+        agrees += (holding.seq, holding.vote) == (best.seq, best.vote)
+        behind += holding.status is Status.UNKNOWN or holding.seq < best.seq
     return Peer(
         place=link.host.place,
         key=link.key or link.host.key,
@@ -126,10 +127,10 @@ def _peer(upstream: Upstream, circle: Circle, poll: Poll, index: int, billots: l
         problem=link.problem,
         lsn=link.lsn,
         new=link.is_new,
-        asked=len(billots) if said else 0,
+        asked=asked,
         agrees=agrees,
         behind=behind,
-        differs=len(said) - agrees - behind,
+        differs=max(0, asked - agrees - behind),
     )
 
 

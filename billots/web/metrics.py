@@ -20,7 +20,7 @@ _COUNT = re.compile(r"[a-z][a-z0-9_]{0,40}", re.ASCII)
 _COUNTS_MAX = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a registry keeps it by its identity
 class Seen(Collector):
     """What one look at the server and at the pages gave. `info` is None if it is down."""
 
