@@ -21,8 +21,7 @@ _NICENESS = 5
 
 
 def main() -> int:
-    """Serve until the input ends. Ctrl-C is for the server, who closes it then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Serve until the input ends."""
     os.nice(_NICENESS)  # whoever moves money comes first
     out = os.dup(1)
     os.dup2(2, 1)  # what anybody prints is no answer
@@ -50,11 +49,15 @@ async def _serve(settings: Settings, out: int) -> None:
     try:
         place = Host(settings.address, settings.port)
         async with (
-            explorer.running(),
+            explorer.running() as following,
             serving(explorer.app, place, before_stop=explorer.streams.close) as host,
         ):
             _say(out, Ready(host.port))
-            await stopping.wait()
+            asked = asyncio.create_task(stopping.wait())
+            await asyncio.wait({asked, following}, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            if following.done():
+                await following  # it never ends but by a mistake of ours: another process is due
     finally:
         loop.remove_reader(0)
 

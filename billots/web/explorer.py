@@ -93,11 +93,11 @@ class Explorer:
         return application(site, routes, rules=rules)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Follow the server's feed as long as the block lasts."""
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Follow the server's feed as long as the block lasts; gives the task that does it."""
         following = asyncio.create_task(self.follower.run())
         try:
-            yield
+            yield following
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

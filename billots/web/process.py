@@ -103,9 +103,13 @@ class Pages:
             self._log_format,
         )
         try:
-            # -P: nothing that lies in the folder where the server was started is run.
+            # -P: nothing that lies in the folder where the server was started is run. A session of
+            # its own: Ctrl-C is for the server, who ends it then.
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "billots.web"), stdin=PIPE, stdout=PIPE
+                *(sys.executable, "-P", "-m", "billots.web"),
+                stdin=PIPE,
+                stdout=PIPE,
+                start_new_session=True,
             )
         except OSError as error:
             raise ServerError(f"can't start the pages: {error.strerror}") from error

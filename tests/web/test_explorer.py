@@ -15,7 +15,19 @@ import pytest
 from conftest import EXTRA
 from explored import Explored, next_event, until, words
 from prometheus_client.parser import text_string_to_metric_families
-from servers import MINT, OTHERS, TEST, USER1, USER2, USER3, Process, run, signed, submit
+from servers import (
+    MINT,
+    OTHERS,
+    TEST,
+    USER1,
+    USER2,
+    USER3,
+    Process,
+    fresh,
+    run,
+    signed,
+    submit,
+)
 
 from billots.owners import with_checksum
 
@@ -48,14 +60,15 @@ def metrics(text):
 
 
 def test_the_first_page_has_the_network_the_servers_and_the_latest_transfers(seen):
-    text = seen.until("/", lambda text: text.count(">agrees<") >= 4)
+    paid = signed(MINT, OTHERS[5], *((billot, 1) for billot in fresh(5)))
+    run(submit(seen.hosts[3], paid))
+    text = seen.until("/", lambda text: text.count(">agrees<") == 4 and paid.id in text)
     for place in seen.hosts:
         assert place in text
     said = words(text)
     assert TEST.id in said
     assert "3 of 4" in said  # the quorum
-    assert seen.history.paid.id in text
-    assert "h-1000, h-1001, h-1002 and 117 more" in said
+    assert f"{', '.join(billot for billot, _ in paid.billots[:3])} and 2 more" in said
     assert re.search(r"\b(1[0-2]) of \1\b", said)  # each server on the newest billots
 
 
@@ -225,7 +238,7 @@ def test_metrics_are_what_prometheus_reads(seen):
     found = metrics(text)
     assert found["billots_up"] == {(): 1}
     assert found["billots_feed_lsn"][()] >= 3
-    assert found["billots_count"][("billots_moved",)] == 122
+    assert found["billots_count"][("billots_moved",)] >= 122
     assert found["billots_count"][("links_up",)] == 3
     assert set(found["billots_peer_up"]) == {(host,) for host in seen.hosts}
     assert set(found["billots_peer_up"].values()) == {1}

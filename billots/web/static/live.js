@@ -14,6 +14,23 @@ function put(root, fields) {
   }
 }
 
+// Screen readers hear how many there were, now and then; each of them would be too much.
+const TELL_MS = 10000;
+
+function telling(place) {
+  let count = 0;
+  let timer = null;
+  const tell = () => {
+    timer = null;
+    if (place && count) place.textContent = count === 1 ? "1 new transfer" : `${count} new transfers`;
+    count = 0;
+  };
+  return () => {
+    count += 1;
+    timer = timer || setTimeout(tell, TELL_MS);
+  };
+}
+
 function addItem(root, { list, key, fields }) {
   const place = root.querySelector(`[data-live-list="${CSS.escape(list)}"]`);
   const template = root.querySelector(`template[data-live-item="${CSS.escape(list)}"]`);
@@ -32,6 +49,7 @@ function addItem(root, { list, key, fields }) {
 
 function follow(root) {
   const status = root.querySelector("[data-live-status]");
+  const news = telling(root.querySelector("[data-live-news]"));
   const say = (state, text) => {
     if (!status || status.dataset.state === state) return;
     status.dataset.state = state;
@@ -45,7 +63,10 @@ function follow(root) {
       say("waiting", "Connecting again…");
       if (source.readyState === EventSource.CLOSED) setTimeout(open, 10000); // refused: too many
     };
-    source.addEventListener("item", (event) => addItem(root, JSON.parse(event.data)));
+    source.addEventListener("item", (event) => {
+      addItem(root, JSON.parse(event.data));
+      news();
+    });
     source.addEventListener("set", (event) => {
       for (const [name, value] of Object.entries(JSON.parse(event.data))) {
         for (const place of root.querySelectorAll(`[data-set="${CSS.escape(name)}"]`)) {
