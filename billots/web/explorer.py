@@ -224,7 +224,9 @@ class Explorer:
     async def live(self, request: Request) -> Response:
         """What is new on the first page."""
         self.streams.check(request)
-        return self.streams.respond(request, self.follower.hub.events())
+        # Those that came between the page and this are among the latest; the page knows its own.
+        latest = [moved.event for moved in reversed(self.follower.latest)]
+        return self.streams.respond(request, self.follower.hub.events(latest))
 
     async def live_owner(self, request: Request) -> Response:
         """What comes in for an owner."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -64,6 +64,11 @@ class Moved:
     mils: int
 
     @property
+    def key(self) -> str:
+        """What tells its row from others."""
+        return self.transfer.id
+
+    @property
     def fields(self) -> dict[str, object]:
         """The texts of its row, and where its links go: see ``live.js``."""
         transfer = self.transfer
@@ -83,7 +88,7 @@ class Moved:
         """The same for pages that are open."""
         fields: dict[str, object] = {
             "list": "transfers",
-            "key": self.transfer.id,
+            "key": self.key,
             "fields": self.fields,
         }
         return Event("item", fields)
@@ -113,11 +118,13 @@ class Hub:
                 queue.get_nowait()
             queue.put_nowait(event)
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """All that is published from now on."""
+    async def events(self, first: Sequence[Event] = ()) -> AsyncGenerator[Event]:
+        """`first`, and then all that is published from now on."""
         queue: asyncio.Queue[Event] = asyncio.Queue(_QUEUE_MAX)
         self._queues.add(queue)
         try:
+            for event in first:
+                yield event
             while True:
                 yield await queue.get()
         finally:

@@ -12,6 +12,7 @@ from billots.circle import Circle
 from billots.errors import BillotsError, InputError, Refused
 from billots.evidence import find_conflict
 from billots.holding import Holding, Status
+from billots.jsonrpc import INVALID_PARAMS
 from billots.link import Problem
 from billots.messages import Evidence, Fetch, Fetched, Info, ListBillots, Listed, Pair, WhoOwns
 from billots.network import ROWS_MAX, Network, split_billot_id
@@ -199,8 +200,10 @@ async def look_at_owner(upstream: Upstream, owner: str, after: str | None) -> Ow
         page = await upstream.kept.get(
             ("list", owner, after), 1.0, lambda: upstream.call("list", params, Listed)
         )
-    except Refused:
-        return None
+    except Refused as error:
+        if error.code == INVALID_PARAMS:
+            return None
+        raise
     return OwnerFound(owner, held, whole, page)
 
 

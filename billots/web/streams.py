@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -79,9 +79,18 @@ class Streams:
         if not is_loopback(address) and self._open[address] >= self._per_address_max:
             raise refuse(429, "Too many pages are open at your address.")
 
-    async def run(self, address: str, events: AsyncGenerator[Event], send: Send) -> None:
-        """Send events, and something now and then so that a dead connection is noticed."""
+    @contextlib.contextmanager
+    def place(self, address: str) -> Iterator[None]:
+        """One of the places, for as long as the block lasts."""
         self._open[address] += 1
+        try:
+            yield
+        finally:
+            self._open[address] -= 1
+            self._open += Counter()  # drops those at zero
+
+    async def run(self, events: AsyncGenerator[Event], send: Send) -> None:
+        """Send events, and something now and then so that a dead connection is noticed."""
         waiting: asyncio.Task[Event] | None = None
         closing = asyncio.create_task(self._closing.wait())
         try:
@@ -102,8 +111,6 @@ class Streams:
         except (TimeoutError, StopAsyncIteration):
             pass  # the browser comes back if it still wants to know
         finally:
-            self._open[address] -= 1
-            self._open += Counter()  # drops those at zero
             for task in (closing, *([waiting] if waiting else [])):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -123,12 +130,16 @@ class _EventResponse(Response):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.place(self._address):  # nothing was awaited since `check`
+            await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        stream = asyncio.create_task(self._streams.run(self._address, self._events, send))
+        stream = asyncio.create_task(self._streams.run(self._events, send))
         gone = asyncio.create_task(_gone(receive))
         try:
             await asyncio.wait({stream, gone}, return_when=asyncio.FIRST_COMPLETED)

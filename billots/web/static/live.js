@@ -34,9 +34,12 @@ function telling(place) {
 function addItem(root, { list, key, fields }) {
   const place = root.querySelector(`[data-live-list="${CSS.escape(list)}"]`);
   const template = root.querySelector(`template[data-live-item="${CSS.escape(list)}"]`);
-  if (!place || !template) return;
+  if (!place || !template) return false;
   const known = key && place.querySelector(`[data-key="${CSS.escape(key)}"]`);
-  if (known) return put(known, fields);
+  if (known) {
+    put(known, fields);
+    return false;
+  }
   const item = template.content.cloneNode(true).firstElementChild;
   if (key) item.dataset.key = key;
   item.classList.add("fresh");
@@ -45,6 +48,7 @@ function addItem(root, { list, key, fields }) {
   const most = Number(place.dataset.liveMax || 20);
   while (place.children.length > most) place.lastElementChild.remove();
   for (const empty of root.querySelectorAll(`[data-live-empty="${CSS.escape(list)}"]`)) empty.remove();
+  return true;
 }
 
 function follow(root) {
@@ -64,8 +68,7 @@ function follow(root) {
       if (source.readyState === EventSource.CLOSED) setTimeout(open, 10000); // refused: too many
     };
     source.addEventListener("item", (event) => {
-      addItem(root, JSON.parse(event.data));
-      news();
+      if (addItem(root, JSON.parse(event.data))) news();
     });
     source.addEventListener("set", (event) => {
       for (const [name, value] of Object.entries(JSON.parse(event.data))) {

@@ -144,6 +144,23 @@ def test_attack_one_address_cannot_have_all_streams():
     run(main())
 
 
+def test_attack_a_burst_of_streams_gets_no_more_places_than_there_are():
+    async def main():
+        streams = Streams(streams_max=3, heartbeat_s=5)
+        async with served(Source(streams).route, before_stop=streams.close) as host:
+            asked = f"GET /live HTTP/1.1\r\nHost: {host.place}\r\n\r\n".encode()
+            opened = [await asyncio.open_connection(host.address, host.port) for _ in range(20)]
+            for _, writer in opened:
+                writer.write(asked)
+            heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in opened]
+            assert sum(head.startswith(b"HTTP/1.1 200") for head in heads) == 3
+            assert sum(head.startswith(b"HTTP/1.1 503") for head in heads) == 17
+            for _, writer in opened:
+                writer.transport.abort()
+
+    run(main())
+
+
 def test_an_end_of_events_ends_the_stream():
     async def main():
         streams = Streams()
