@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
+from billots.cli.pages import WebPlan, explorer, tell_pages, web_options, web_plan
 from billots.cli.program import LOG_FORMAT, printable, run_command
 from billots.errors import BillotsError, InputError
 from billots.host import Host, parse_hosts
@@ -60,6 +61,7 @@ class Plan:
     trusted: list[Host]
     accept_keys: list[Host] = field(default_factory=list)
     checkers: int | None = None
+    web: WebPlan | None = None
 
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,6 +98,7 @@ class Plan:
     metavar="N",
     help="Processes that check signatures under load, 0 for none.  [default: one for each core]",
 )
+@web_options
 @click.option(
     "--show-key", is_flag=True, help="Print this server's key, for others to pin, and end."
 )
@@ -114,6 +117,8 @@ def command(
     data_dir: str,
     accept_keys: tuple[str, ...],
     checkers: int | None,
+    web: str | None,
+    web_names: tuple[str, ...],
     show_key: bool,
     log_level: str,
 ) -> None:
@@ -138,6 +143,7 @@ def command(
         trusted=parse_hosts(trusted),
         accept_keys=parse_hosts(accept_keys),
         checkers=checkers,
+        web=web_plan(web, web_names),
     )
     check_accepted(plan)
     if show_key:
@@ -237,8 +243,10 @@ async def serve(
     serving = asyncio.create_task(server.wait())
     asked = asyncio.create_task(stopping.wait())
     try:
-        ready(server, plan)
-        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        async with explorer(plan.web, server) as url:
+            ready(server, plan)
+            tell_pages(url)
+            await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
         for number in signals:

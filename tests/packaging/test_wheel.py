@@ -42,6 +42,30 @@ def test_it_holds_the_mock_keys_the_networks_and_the_marker_for_types(wheel):
     assert "billots/py.typed" in names
 
 
+def test_it_holds_all_that_pages_are_made_of(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("templates", "static"):
+        files = [path.name for path in (ROOT / "billots" / "web" / folder).iterdir()]
+        assert files
+        assert {f"billots/web/{folder}/{name}" for name in files} <= names
+
+
+def test_pages_without_the_extra_are_refused_with_what_to_type(environment, tmp_path):
+    done = subprocess.run(
+        [environment / "bserver", "0", "test", "--web", "0"],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "bserver: error: --web needs the extra: jinja2, prometheus_client, starlette, uvicorn not"
+        " installed\nhint: pip install 'billots[web]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_puts_nothing_beside_its_own_package(wheel):
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"billots"}

@@ -54,11 +54,15 @@ ORDER = {
         "findings audit sampling announced arrivals watching history wallet_settings async_wallet "
         "wallet supply mint"
     ),
-    "pages": "web",
+    "pages": (
+        "web web.option web.assets web.guard web.kit web.streams web.wire web.serving "
+        "web.upstream web.follower web.watches web.supply web.inquiry web.metrics web.explorer "
+        "web.process web.__main__"
+    ),
     "commands": (
         "cli cli.program cli.live cli.printing cli.options cli.settings cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.watching cli.history cli.bserver cli.bwallet "
-        "cli.mint_init cli.mint_issue cli.mint_audit cli.bmint cli.start"
+        "cli.audits cli.actions cli.payments cli.watching cli.history cli.pages cli.bserver "
+        "cli.bwallet cli.mint_init cli.mint_issue cli.mint_audit cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -83,8 +87,12 @@ CONFINED = {
     "rich": {"billots.cli.live"},
     "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
     "selectors": {"mock"},
-    "signal": {"commands", "mock", "billots.verifier"},
-    "socket": {"server", "mock"},
+    "signal": {"commands", "mock", "billots.verifier", "billots.web.__main__"},
+    "jinja2": {"billots.web.kit"},
+    "starlette": {"pages"},
+    "prometheus_client": {"billots.web.metrics"},
+    "uvicorn": {"billots.web.wire", "billots.web.serving"},
+    "socket": {"server", "mock", "billots.web.serving"},
     "sqlite3": {"billots.kept_receipts", "billots.receipt_rows"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
@@ -103,6 +111,7 @@ FILES = {
     "billots.network",  # network files
     "billots.store.folder",
     "billots.user_data",
+    "billots.web.assets",  # of the package
     "billots.cli.program",  # /dev/null, when nobody reads our output
     "billots.cli.settings",  # whether a key file asks for a passphrase
     "billots.cli.papers",  # receipts for others
