@@ -22,7 +22,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse owners payment_request"
+        "purse handful owners payment_request rationing"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
@@ -42,13 +42,15 @@ ORDER = {
         "node.consulting node.checking node.incoming node.rounds node.answers node.outfeed "
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
-    "the wallet's files": "user_data founding journal contacts known_servers kept_receipts",
+    "the wallet's files": (
+        "user_data founding journal contacts known_servers kept_receipts faucet_book"
+    ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
         "presenting sending paying proving accepting feed_votes findings audit sampling "
-        "wallet_settings async_wallet wallet"
+        "wallet_settings async_wallet wallet payouts dispensing"
     ),
     "pages": "web",
     "commands": (
@@ -77,7 +79,12 @@ CONFINED = {
     "plyvel_next": {"billots.store.leveldb"},
     "random": {"billots.dialing"},  # spreads dials, decides nothing
     "rich": {"billots.cli.live"},
-    "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
+    "secrets": {
+        "billots.faucet_book",
+        "billots.sampling",
+        "billots.statement",
+        "billots.user_data",
+    },
     "selectors": {"mock"},
     "signal": {"commands", "mock", "billots.verifier"},
     "socket": {"server", "mock"},
@@ -91,6 +98,7 @@ CONFINED = {
 FILES = {
     "billots.contacts",
     "billots.crypto",  # key files
+    "billots.faucet_book",
     "billots.founding",  # denominations for a new network file
     "billots.journal",
     "billots.kept_receipts",
