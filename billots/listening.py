@@ -52,8 +52,8 @@ async def serve(server: asyncio.Server, host: str, port: int) -> None:
         raise cannot_listen(host, port, error) from error
 
 
-def cannot_listen(host: str, port: int, error: Exception) -> ServerError:
-    """Why the port can't be had, and what to try."""
+def cannot_listen(host: str, port: int, error: Exception, option: str = "--host") -> ServerError:
+    """Why the port can't be had, and what to try; `option` is where the host came from."""
     place = f"port {port}" if not host else shown(_place(host, port), 100)
     number = error.errno if isinstance(error, OSError) else None
     hint = None
@@ -62,7 +62,7 @@ def cannot_listen(host: str, port: int, error: Exception) -> ServerError:
     elif number in (errno.EACCES, errno.EPERM):
         hint = "try a port above 1023, such as 7333"
     elif isinstance(error, UnicodeError | socket.gaierror) or number == errno.EADDRNOTAVAIL:
-        hint = "--host takes an address of this machine, such as 127.0.0.1"
+        hint = f"{option} takes an address of this machine, such as 127.0.0.1"
     return ServerError(f"can't listen on {place}: {_reason(error)}", hint)
 
 

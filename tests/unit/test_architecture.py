@@ -52,7 +52,7 @@ ORDER = {
         "presenting sending paying proving accepting feed_votes findings audit sampling "
         "wallet_settings async_wallet wallet payouts dispensing"
     ),
-    "pages": "web",
+    "pages": "web web.option web.assets web.guard web.kit web.streams web.wire web.serving",
     "commands": (
         "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
         "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
@@ -87,7 +87,10 @@ CONFINED = {
     },
     "selectors": {"mock"},
     "signal": {"commands", "mock", "billots.verifier"},
-    "socket": {"server", "mock"},
+    "jinja2": {"billots.web.kit"},
+    "starlette": {"pages"},
+    "uvicorn": {"billots.web.wire", "billots.web.serving"},
+    "socket": {"server", "mock", "billots.web.serving"},
     "sqlite3": {"billots.kept_receipts"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
@@ -106,6 +109,7 @@ FILES = {
     "billots.network",  # network files
     "billots.store.folder",
     "billots.user_data",
+    "billots.web.assets",  # of the package
     "billots.cli.program",  # /dev/null, when nobody reads our output
     "billots.cli.settings",  # whether a key file asks for a passphrase
     "billots.cli.papers",  # receipts for others
