@@ -18,6 +18,7 @@ from billots.circle import Circle
 from billots.errors import AlreadySigned, BillotsError, JournalError, Refused, Unreachable
 from billots.faucet_book import FaucetBook, Record
 from billots.handful import handful
+from billots.holding import Status
 from billots.journal import Entry
 from billots.link import Problem
 from billots.listing import list_billots
@@ -36,6 +37,7 @@ FINISHED_MAX = 1_000
 _UNABLE_S = 5
 _EMPTY_S = 30
 _LATE_VOTES_S = 1.0
+_LATE_AGAIN_S = 0.05
 _PAUSES_S = (0.5, 1, 2, 5, 10, 20, *[60] * 10)
 """Between two tries to see a payment final; after them it waits for the faucet's next start."""
 
@@ -88,6 +90,11 @@ class Dispenser(WalletSettings):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def owner(self) -> str:
+        """The owner id of the purse."""
+        return self._signer.key.owner
 
     @property
     def purse_mils(self) -> int:
@@ -244,7 +251,7 @@ class Dispenser(WalletSettings):
         try:
             await self._finish(payout)
         except BillotsError as error:
-            log.warning("payment %s: %s", payout.record.transfer_id, error)
+            log.warning("payment %s: %s", payout.transfer_id, error)
 
     async def _finish(self, payout: Payout) -> None:
         """Ask the servers until a quorum names the payee; send it again if they don't."""
@@ -254,7 +261,6 @@ class Dispenser(WalletSettings):
         async with self._circle(self._near, self.quorum, self.server) as circle:
             payout.n, payout.needed = circle.n, circle.quorum.needed(circle.n)
             payment = await finish(hand, circle, entry, payout.note)
-            payout.votes = payment.votes
             if not payment.is_final:
                 return
             payout.seconds = asyncio.get_running_loop().time() - payout.begun
@@ -262,8 +268,18 @@ class Dispenser(WalletSettings):
             await done_with(hand, [payment])
             payout.final = True
             payout.tell()
-            first = [transfer.billots[0][0]]  # the votes that weren't needed, for who looks on
-            await Poll(circle, first, on_answer=payout.note, everyone=True).run(_LATE_VOTES_S)
+            await self._late_votes(circle, payout, transfer.billots[0][0])
+
+    async def _late_votes(self, circle: Circle, payout: Payout, billot: str) -> None:
+        """The votes that weren't needed, for who looks on."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LATE_VOTES_S
+        while (left_s := end - loop.time()) > 0:
+            await Poll(circle, [billot], on_answer=payout.note, everyone=True).run(left_s)
+            said = [each.holding for each in payout.answers.values() if each.holding is not None]
+            if all(holding.status is Status.SETTLED for holding in said):
+                return
+            await asyncio.sleep(_LATE_AGAIN_S)
 
     async def _look(self, circle: Circle) -> None:
         """See what the purse has, by a quorum; what is signed over already is none of it."""

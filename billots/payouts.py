@@ -35,15 +35,13 @@ class Refusal:
 class Payout:
     """One grant on its way. `answers` are the servers' words on its first billot, by place.
 
-    `votes` of `n` servers name the payee, `needed` make it final, `seconds` is how long that took
-    from the signature. `ended`: nothing more will change, or not before the faucet's next start.
+    Of `n` servers `needed` make it final, `seconds` is how long that took from the signature. `ended`: nothing more will change, or not before the faucet's next start.
     """
 
     record: Record
     transfer: Transfer | None = None
     begun: float = 0.0
     answers: dict[str, Answer] = field(default_factory=dict)
-    votes: int = 0
     needed: int = 0
     n: int = 0
     seconds: float | None = None
@@ -53,6 +51,28 @@ class Payout:
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is signed, or refused."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def transfer_id(self) -> str | None:
+        """The transfer that pays it, once it is signed."""
+        return self.record.transfer_id if self.transfer is None else self.transfer.id
+
+    @property
+    def billots(self) -> tuple[tuple[str, int], ...]:
+        """What is given: (id, new seq), once it is signed."""
+        return self.record.billots if self.transfer is None else self.transfer.billots
+
+    @property
+    def votes(self) -> int:
+        """How many servers name the payee, or say that it has passed on what it got."""
+        return sum(self.has(answer) for answer in self.answers.values())
+
+    def has(self, answer: Answer) -> bool:
+        """Whether a server says so."""
+        if answer.holding is None or not self.billots:
+            return False
+        moved_on = answer.holding.seq > self.billots[0][1]
+        return moved_on or answer.holding.owner == self.record.granted.owner
 
     def note(self, answer: Answer) -> None:
         """A server's word came, or why there is none."""

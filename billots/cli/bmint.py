@@ -17,13 +17,15 @@ EPILOG = """\b
 Examples:
   bmint init club
       a currency: club.toml for everybody, and the issuer's key
+  bmint faucet 8080 --keyfile purse --network club.toml --trusted a.org:7333, b.org:7333
+      a page where play money is asked for
 """
 
 
 class _Commands(click.Group):
     """Subcommands, each in a module of its own that is loaded when it is wanted."""
 
-    modules = ("init",)
+    modules = ("init", "faucet")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

@@ -52,11 +52,14 @@ ORDER = {
         "presenting sending paying proving accepting feed_votes findings audit sampling "
         "wallet_settings async_wallet wallet payouts dispensing"
     ),
-    "pages": "web web.option web.assets web.guard web.kit web.streams web.wire web.serving",
+    "pages": (
+        "web web.option web.assets web.guard web.kit web.streams web.wire web.serving "
+        "web.visitors web.faucet"
+    ),
     "commands": (
         "cli cli.program cli.printing cli.options cli.settings cli.live cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init cli.bmint "
-        "cli.start"
+        "cli.audits cli.actions cli.payments cli.bserver cli.bwallet cli.mint_init "
+        "cli.mint_faucet cli.bmint cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -67,7 +70,7 @@ RANKS = {name: rank for rank, name in enumerate(chain(*LAYERS.values()))}
 ASYNC = {"the wire", "server", "wallet", "pages", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
-    "asyncio": {*ASYNC, "billots.cli.bserver"},
+    "asyncio": {*ASYNC, "billots.cli.bserver", "billots.cli.mint_faucet"},
     "click": {"commands", "mock"},
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
@@ -94,7 +97,8 @@ CONFINED = {
     "sqlite3": {"billots.kept_receipts"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
-    "time": {"billots.server"},  # `started` in `info`; nothing is decided by it
+    # `started` in `info`, by which nothing is decided; the clocks that a faucet's book is handed
+    "time": {"billots.server", "billots.cli.mint_faucet"},
     "datetime": set(),
     "uvloop": {"billots.cli.bserver"},
 }
