@@ -35,7 +35,8 @@ class Refusal:
 class Payout:
     """One grant on its way. `answers` are the servers' words on its first billot, by place.
 
-    Of `n` servers `needed` make it final, `seconds` is how long that took from the signature. `ended`: nothing more will change, or not before the faucet's next start.
+    Of `n` servers `needed` make it final, `seconds` is how long that took from the signature.
+    `ended`: nothing more will change, or not before the faucet's next start.
     """
 
     record: Record

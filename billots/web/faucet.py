@@ -223,7 +223,8 @@ def _state(payout: Payout) -> dict[str, object]:
         kind, text = "idle", "on its way"
     votes = ""
     if payout.n:
-        votes = f"{payout.votes} of {payout.n} servers name you as the owner; {payout.needed} are needed"
+        votes = f"{payout.votes} of {payout.n} servers name you as the owner"
+        votes += f"; {payout.needed} are needed"
     took = "" if payout.seconds is None else f"after {_took(payout.seconds)}"
     return {"servers": servers, "kind": kind, "text": text, "votes": votes, "took": took}
 
