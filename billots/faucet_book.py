@@ -11,6 +11,7 @@ is put back lifts no limit and locks nobody out for longer than the limit itself
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -167,7 +168,13 @@ class FaucetBook:
 
     def refuses(self, owner: str, address: str, steady_ms: int) -> tuple[Limit, int] | None:
         """Which limit speaks against a grant, and in how many ms it won't; None if none does."""
-        return self._rationing.refuses(owner, self._hash(address), self.now_ms(steady_ms))
+        now_ms = self.now_ms(steady_ms)
+        against = self._rationing.refuses(owner, self._hash(address), now_ms)
+        if against is not None and now_ms - self._written_ms >= _TICK_MS:
+            # Lest a faucet that is often started anew, by a wrong clock, stands still in time.
+            with contextlib.suppress(JournalError):
+                self._note_time(now_ms)
+        return against
 
     def grant(self, owner: str, address: str, steady_ms: int) -> Record | tuple[Limit, int]:
         """Grant somebody what is given; on disk on return, and only then anything may be signed.
@@ -175,11 +182,10 @@ class FaucetBook:
         `address` is any text that stands for where it was asked from; a keyed hash of it is kept.
         Without a grant: what `refuses` says. Raises JournalError if it can't be written.
         """
-        now_ms, hashed = self.now_ms(steady_ms), self._hash(address)
-        against = self._rationing.refuses(owner, hashed, now_ms)
+        against = self.refuses(owner, address, steady_ms)
         if against is not None:
-            self._tick(now_ms)
             return against
+        now_ms, hashed = self.now_ms(steady_ms), self._hash(address)
         if self._lines > 4 * len(self._rationing) + _SPARE_LINES:
             self._rewrite(now_ms)
         line = _Grant(self._next, now_ms, owner, hashed, self.ration.gives)
@@ -272,12 +278,10 @@ class FaucetBook:
             self._append(line)
             self._apply(line)
 
-    def _tick(self, now_ms: int) -> None:
-        """Keep the time, lest a faucet that is often started anew stands still in it."""
-        if now_ms - self._written_ms >= _TICK_MS:
-            line = _Tick(now_ms)
-            self._append(line)
-            self._apply(line)
+    def _note_time(self, now_ms: int) -> None:
+        line = _Tick(now_ms)
+        self._append(line)
+        self._apply(line)
 
     def _rewrite(self, now_ms: int) -> None:
         """Write the file anew with what still counts, and go on in the new one."""
