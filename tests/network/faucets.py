@@ -147,13 +147,17 @@ def resize(window, width, height=900, *, dark=False):
     window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
-def is_clean(window, *, statuses=()):
-    """No overflow to the side, and nothing on the console but answers with these statuses."""
+def is_clean(window, *, statuses=(), but="(?!)"):
+    """No overflow to the side, and nothing on the console but answers with these statuses.
+
+    `but` is a pattern of what else may be there.
+    """
     wide = window.execute_script("return document.documentElement.scrollWidth")
     assert wide <= window.execute_script("return window.innerWidth")
     said = [entry["message"] for entry in window.get_log("browser")]
-    expected = re.compile("|".join(f"status of {status} " for status in statuses) or "(?!)")
-    assert not [message for message in said if not expected.search(message)]
+    expected = re.compile("|".join([but, *(f"status of {status} " for status in statuses)]))
+    unexpected = [message for message in said if not expected.search(message)]
+    assert not unexpected, unexpected
 
 
 def photograph(window, name):

@@ -249,6 +249,13 @@ def test_attack_behind_a_proxy_only_its_own_entry_counts(tmp_path, mesh):
         assert faucet.claim(fresh_owner(207), Forwarded="for=192.0.2.10").status == 429
 
 
+def test_behind_a_proxy_it_is_called_by_any_name(tmp_path, mesh):
+    with Faucet(tmp_path, mesh[0], "--behind-proxy", "::1") as faucet:
+        assert faucet.ask("GET", "/", Host="faucet.example").status == 200
+        own = {"Host": "faucet.example", "Origin": "https://faucet.example"}
+        assert faucet.claim(fresh_owner(219), **own).status == 303
+
+
 def test_attack_another_proxys_headers_are_not_believed(tmp_path, mesh):
     words = ("--per-address", 1, "--behind-proxy", "192.0.2.200")
     with Faucet(tmp_path, mesh[0], *words) as faucet:
