@@ -49,6 +49,8 @@ class Payout:
     final: bool = False
     ended: bool = False
     refusal: Refusal | None = None
+    version: int = 0
+    """Goes up whenever something changes."""
     decided: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is signed, or refused."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,9 +84,11 @@ class Payout:
 
     def tell(self) -> None:
         """Wake who waits for news."""
+        self.version += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def news(self) -> None:
-        """Wait until something changes."""
-        await self._changed.wait()
+    async def news(self, version: int) -> None:
+        """Wait until it is another than this version."""
+        while self.version == version:
+            await self._changed.wait()

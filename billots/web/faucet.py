@@ -146,11 +146,11 @@ async def _live(request: Request) -> Response:
 async def _events(payout: Payout) -> AsyncIterator[Event]:
     """The payment as it stands, and again whenever something changes, until it has ended."""
     while True:
-        ended = payout.ended
+        version, ended = payout.version, payout.ended
         yield Event("state", {**_state(payout), "ended": ended})
         if ended:
             return
-        await payout.news()
+        await payout.news(version)  # what changed while it was sent is news too
 
 
 def _found(request: Request) -> Payout:

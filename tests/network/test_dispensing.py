@@ -55,7 +55,7 @@ async def faucet(folder, hosts, *, key=MINT, ration=RATION, steady=None, **more)
 async def ended(payout):
     assert isinstance(payout, Payout), payout
     while not payout.ended:
-        await payout.news()
+        await payout.news(payout.version)
     return payout
 
 
@@ -99,6 +99,21 @@ def test_a_claim_is_paid_in_mixed_notes_and_final(tmp_path):
         assert journalled(tmp_path) == (1, 0)
 
     playing(tmp_path, play)
+
+
+def test_no_news_is_missed_by_who_was_busy_when_it_came():
+    async def play():
+        payout = Payout(record=None)
+        version = payout.version
+        payout.tell()  # while the version before was being sent
+        await payout.news(version)
+        waiting = asyncio.create_task(payout.news(payout.version))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        payout.tell()
+        await waiting
+
+    run(play(), 5)
 
 
 def test_who_asks_twice_at_once_is_paid_once(tmp_path):
