@@ -64,14 +64,14 @@ def journalled(folder, key=MINT):
         return len(journal._entries), len(journal.payments(TEST.id))
 
 
-def playing(tmp_path, play, count=3):
+def playing(tmp_path, play, count=3, timeout_s=60):
     async def whole():
         async with Mesh(tmp_path, count) as mesh:
             await mesh.start()
             await mesh.linked()
             return await play(mesh)
 
-    return run(whole())
+    return run(whole(), timeout_s)
 
 
 async def owned(folder, mesh, key):
@@ -278,48 +278,57 @@ import test_dispensing as t
 from billots.connection import Client
 
 folder, hosts, after = Path(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
-calls = 0
+steps = 0
+
+def step():
+    global steps
+    steps += 1
+    if steps > after:
+        os.kill(os.getpid(), 9)
 
 async def play():
     async with t.faucet(folder, hosts) as hand:
-        whole = Client.call
-        async def call(self, method, *rest, **more):
-            global calls
-            calls += 1
-            if calls > after:
-                os.kill(os.getpid(), 9)
-            return await whole(self, method, *rest, **more)
-        Client.call = call
+        call, sync = Client.call, os.fsync
+        async def stepping_call(self, method, *rest, **more):
+            step()
+            return await call(self, method, *rest, **more)
+        def stepping_sync(descriptor):
+            step()
+            sync(descriptor)
+            step()
+        Client.call, os.fsync = stepping_call, stepping_sync
         await t.ended(await hand.claim(t.ALICE, "1"))
 asyncio.run(play())
 """
 
 
 @pytest.mark.slow
-def test_killed_at_any_call_of_a_payment_it_pays_once(tmp_path):
-    """SIGKILL at each message of a payout in turn; after the next start there is one payment."""
+def test_killed_at_any_step_of_a_payment_it_pays_once(tmp_path):
+    """SIGKILL at each message and around each write in turn; after a start there is one payment."""
     here = Path(__file__).parent
 
-    async def play(mesh):
-        seen = set()
-        for after in range(40):
-            folder = tmp_path / str(after)
-            folder.mkdir()
-            words = [sys.executable, "-c", KILLED, here, folder, ",".join(mesh.hosts), str(after)]
-            process = await asyncio.create_subprocess_exec(*map(str, words))
-            status = await process.wait()
-            async with faucet(folder, mesh.hosts) as hand:
-                for payout in list(hand._open.values()):
-                    await ended(payout)
-                claim = await hand.claim(ALICE, "1")
-                if isinstance(claim, Payout):
-                    await ended(claim)
-                assert (await hand.claim(ALICE, "1")).reason is Reason.OWNER
-                assert hand.left_mils == 9_000
-            assert journalled(folder) == (1, 0)
-            seen.add(status)
-            if status == 0:
-                break
-        assert seen == {0, -signal.SIGKILL}
+    async def killed(mesh, folder, after):
+        folder.mkdir()
+        words = [sys.executable, "-c", KILLED, here, folder, ",".join(mesh.hosts), str(after)]
+        process = await asyncio.create_subprocess_exec(*map(str, words))
+        status = await process.wait()
+        async with faucet(folder, mesh.hosts) as hand:
+            for payout in list(hand._open.values()):
+                assert (await ended(payout)).final
+            claim = await hand.claim(ALICE, "1")
+            if isinstance(claim, Payout):
+                assert (await ended(claim)).final
+            assert (await hand.claim(ALICE, "1")).reason is Reason.OWNER
+            assert hand.left_mils == 9_000
+            assert not hand.book.open_records()
+        assert journalled(folder) == (1, 0)
+        return status
 
-    playing(tmp_path, play)
+    async def play(mesh):
+        statuses = [-signal.SIGKILL]
+        while statuses[-1] != 0:
+            statuses.append(await killed(mesh, tmp_path / f"{len(statuses)}", len(statuses) - 1))
+        assert set(statuses[:-1]) == {-signal.SIGKILL}
+        assert len(statuses) > 20
+
+    playing(tmp_path, play, timeout_s=110)
