@@ -41,9 +41,7 @@ def group_of(address: str) -> str:
     if ":" not in address:
         return address
     found = ipaddress.IPv6Address(address.partition("%")[0])
-    if found.ipv4_mapped is not None:  # on a socket for both, where they would be one /64
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((found, 64), strict=False))
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 class Switchboard:
