@@ -52,7 +52,7 @@ class Dispenser(WalletSettings):
     """A faucet's hand: the key of a purse, its book, and the payments that are on their way.
 
     Settings are those of `AsyncWallet`; a network has to be among them. `steady_ms` is a clock that
-    never goes back. An async context manager; `start` first, which raises what is wrong.
+    never goes back. `start` comes first, and raises what is wrong; `stop` last.
     """
 
     network: Network
@@ -74,7 +74,7 @@ class Dispenser(WalletSettings):
         """Look at the servers and the purse, and take up what an earlier run had begun.
 
         Raises KeyFileError, JournalError, WrongNetwork if any server states another network,
-        Unreachable if none can be reached.
+        Unreachable if too few can be reached.
         """
         self._hand = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
