@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from billots.circle import Circle
 from billots.errors import InputError, Unreachable
+from billots.handful import handful
 from billots.listing import allocated_runs, ask_all, within
 from billots.network import Network, format_mils
 from billots.order import ORDER_MAX, Order
 from billots.outcomes import NotExact
 from billots.paying import Paid, names_payee, payee_has, until_final
 from billots.poll import Poll
-from billots.purse import choose, choose_mixed, nearest
+from billots.purse import choose, nearest
 from billots.quorum import liars_max
 from billots.refusals import refusal
 from billots.runs import Run, count_billots, merged, runs_text, swept, without
@@ -174,7 +175,7 @@ async def plan(
         counts: Counter[int] = Counter()
         for run in fresh:
             counts[network.denominations[run[0]].mils] += count_billots([run])
-        chosen = (choose_mixed if wanted.mixed else choose)(counts, wanted.mils)
+        chosen = (handful if wanted.mixed else choose)(counts, wanted.mils)
         if chosen is None:
             left, near = worth(network, fresh), nearest(counts, wanted.mils)
             return NotExact(network, wanted.mils, left, *near)

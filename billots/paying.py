@@ -18,7 +18,7 @@ from billots.holding import Holding
 from billots.journal import Entry
 from billots.listing import allocated_runs, ask_all, list_billots, within
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
-from billots.outcomes import NotExact, Payment, Plan
+from billots.outcomes import Listing, NotExact, Payment, Plan
 from billots.payment_request import PaymentRequest, check_reference
 from billots.poll import Answer, Poll
 from billots.purse import choose, nearest
@@ -105,13 +105,7 @@ async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | 
             f"{answering} of {circle.n} servers answer, and {needed} are needed",
             "the same command tries again",
         )
-    moved = {
-        billot.id: billot.tally.holding.seq
-        for billot in listing.billots
-        if billot.tally.holding is not None
-    }
-    runs = [(run.prefix, run.first, run.last) for run in listing.unmoved]
-    counts, purse = await _purse(sender, circle.network, moved, runs)
+    counts, purse = await spendable(sender, circle, listing)
     chosen = choose(counts, mils)
     if chosen is None:
         return NotExact(circle.network, mils, listing.total_mils, *nearest(counts, mils))
@@ -277,6 +271,19 @@ async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:
     circle.require_one()
     with await sender.journal() as journal:
         return journal.payments(circle.network.id)
+
+
+async def spendable(
+    sender: Sender, circle: Circle, listing: Listing
+) -> tuple[dict[int, int], dict[int, list[str]]]:
+    """How many billots of a list there are to pay with, by value, and which; see `_purse`."""
+    moved = {
+        billot.id: billot.tally.holding.seq
+        for billot in listing.billots
+        if billot.tally.holding is not None
+    }
+    runs = [(run.prefix, run.first, run.last) for run in listing.unmoved]
+    return await _purse(sender, circle.network, moved, runs)
 
 
 async def _purse(

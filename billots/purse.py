@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from math import gcd, lcm
 
 AMOUNTS_MAX = 200_000
@@ -48,30 +47,6 @@ def choose(purse: Mapping[int, int], amount: int) -> dict[int, int] | None:
     if found is None:
         return None
     return {value: number for value, number in zip(values, found[1], strict=True) if number}
-
-
-def choose_mixed(purse: Mapping[int, int], amount: int) -> dict[int, int] | None:
-    """How many notes of each value make `amount`, with small ones among them to pay with.
-
-    From the smallest value up, as many as come to one of the next, as long as half of the amount is
-    left for larger ones; `choose` makes the rest. Raises nothing: None if there is no way.
-    """
-    values = sorted(value for value, count in purse.items() if count > 0)
-    small: dict[int, int] = {}
-    left = amount
-    for value, larger in pairwise(values):
-        number = min(purse[value], -(-larger // value))
-        if 2 * number * value > left:
-            break
-        small[value], left = number, left - number * value
-    while True:
-        rest = choose({v: n - small.get(v, 0) for v, n in purse.items()}, left) if left else {}
-        if rest is not None:
-            return {v: small.get(v, 0) + rest.get(v, 0) for v in {*small, *rest}}
-        if not small:
-            return None
-        value = max(small)
-        left += value * small.pop(value)
 
 
 def nearest(purse: Mapping[int, int], amount: int) -> tuple[int | None, int | None]:

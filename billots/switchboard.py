@@ -35,12 +35,13 @@ _STRANGER_BYTES = 64 * 1024
 def group_of(address: str) -> str:
     """What counts as one address: of IPv6 a /64, for whoever has one of it has all of it.
 
-    >>> group_of("2001:db8::17"), group_of("192.0.2.17")
-    ('2001:db8::/64', '192.0.2.17')
+    >>> group_of("2001:db8::17"), group_of("192.0.2.17"), group_of("::ffff:192.0.2.17")
+    ('2001:db8::/64', '192.0.2.17', '192.0.2.17')
     """
     if ":" not in address:
         return address
-    return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
+    found = ipaddress.IPv6Address(address.partition("%")[0])
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 class Switchboard:

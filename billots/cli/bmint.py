@@ -19,6 +19,8 @@ Examples:
       a currency: club.toml for everybody, and the issuer's key
   bmint issue 1000 OWNER --mixed --network club.toml --keyfile club-issuer
       money for somebody, small notes among it
+  bmint faucet 8080 --keyfile purse --network club.toml --trusted a.org:7333, b.org:7333
+      a page where play money is asked for
   bmint audit --network club.toml --trusted a.org:7333, b.org:7333, c.org:7333
       the whole supply, counted
 
@@ -31,7 +33,7 @@ BMINT_KEYFILE and so on.
 class _Commands(click.Group):
     """Subcommands, each in a module of its own that is loaded when it is wanted."""
 
-    modules = ("init", "issue", "audit")
+    modules = ("init", "issue", "audit", "faucet")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

@@ -43,13 +43,14 @@ async def serving(
     *,
     before_stop: Callable[[], None] = lambda: None,
     patience: Patience | None = None,
+    option: str = "--web",
 ) -> AsyncIterator[Host]:
     """Serve `app` at `place` for as long as the block lasts; gives the host, its port known.
 
     Then `before_stop` is called, which ends what would go on for ever, such as streams; other
-    answers have two seconds. Raises ServerError if the port can't be had.
+    answers have two seconds. Raises ServerError, which names `option`, if the port can't be had.
     """
-    sock = _bind(place)
+    sock = _bind(place, option)
     limits = patience or Patience()
 
     class Protocol(BrowserProtocol):
@@ -88,19 +89,19 @@ async def serving(
         await running
 
 
-def _bind(place: Host) -> socket.socket:
+def _bind(place: Host, option: str) -> socket.socket:
     try:
         found = socket.getaddrinfo(place.address, place.port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
         sock = socket.socket(family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise cannot_listen(place.address, place.port, error, "--web") from error
+        raise cannot_listen(place.address, place.port, error, option) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise cannot_listen(place.address, place.port, error, "--web") from error
+        raise cannot_listen(place.address, place.port, error, option) from error
     sock.setblocking(False)
     return sock

@@ -22,7 +22,7 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse owners payment_request runs"
+        "purse handful owners payment_request rationing runs"
     ),
     "what is signed and said": (
         "quorum trust_lists transfer statement feed receipt messages jsonrpc"
@@ -44,7 +44,7 @@ ORDER = {
     ),
     "the wallet's files": (
         "user_data founding order second_signature journal_lines journal contacts known_servers "
-        "receipt_rows kept_receipts"
+        "receipt_rows kept_receipts faucet_book"
     ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
@@ -52,17 +52,18 @@ ORDER = {
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
         "owner_check presenting signing sending paying issuing proving accepting feed_votes "
         "findings audit sampling announced arrivals watching history wallet_settings async_wallet "
-        "wallet supply mint"
+        "wallet supply mint payouts dispensing"
     ),
     "pages": (
         "web web.option web.assets web.guard web.kit web.streams web.wire web.serving "
         "web.upstream web.follower web.watches web.supply web.inquiry web.metrics web.explorer "
-        "web.process web.__main__"
+        "web.process web.__main__ web.visitors web.faucet"
     ),
     "commands": (
         "cli cli.program cli.live cli.printing cli.options cli.settings cli.documents cli.papers "
         "cli.audits cli.actions cli.payments cli.watching cli.history cli.pages cli.bserver "
-        "cli.bwallet cli.mint_init cli.mint_issue cli.mint_audit cli.bmint cli.start"
+        "cli.bwallet cli.mint_init cli.mint_issue cli.mint_audit cli.mint_faucet cli.bmint "
+        "cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -73,7 +74,7 @@ RANKS = {name: rank for rank, name in enumerate(chain(*LAYERS.values()))}
 ASYNC = {"the wire", "server", "wallet", "pages", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
-    "asyncio": {*ASYNC, "billots.cli.bserver"},
+    "asyncio": {*ASYNC, "billots.cli.bserver", "billots.cli.mint_faucet"},
     "click": {"commands", "mock"},
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
@@ -85,7 +86,12 @@ CONFINED = {
     "plyvel_next": {"billots.store.leveldb"},
     "random": {"billots.dialing"},  # spreads dials, decides nothing
     "rich": {"billots.cli.live"},
-    "secrets": {"billots.sampling", "billots.statement", "billots.user_data"},
+    "secrets": {
+        "billots.faucet_book",
+        "billots.sampling",
+        "billots.statement",
+        "billots.user_data",
+    },
     "selectors": {"mock"},
     "signal": {"commands", "mock", "billots.verifier", "billots.web.__main__"},
     "jinja2": {"billots.web.kit"},
@@ -96,14 +102,21 @@ CONFINED = {
     "sqlite3": {"billots.kept_receipts", "billots.receipt_rows"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
-    # `started` in `info`, and when something was signed or came; nothing is decided by it
-    "time": {"billots.server", "billots.wallet_settings", "billots.cli.history"},
+    # `started` in `info`, and when something was signed or came, by which nothing is decided; the
+    # clocks that a faucet's book is handed
+    "time": {
+        "billots.server",
+        "billots.wallet_settings",
+        "billots.cli.history",
+        "billots.cli.mint_faucet",
+    },
     "datetime": set(),
     "uvloop": {"billots.cli.bserver"},
 }
 FILES = {
     "billots.contacts",
     "billots.crypto",  # key files
+    "billots.faucet_book",
     "billots.founding",  # denominations for a new network file
     "billots.journal",
     "billots.kept_receipts",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from billots import purse
 from billots.network import Network
-from billots.purse import choose, choose_mixed, nearest
+from billots.purse import choose, nearest
 
 TEST = Network.shipped("test")
 VALUES = sorted({row.mils for row in TEST.denominations.values()}, reverse=True)
@@ -97,23 +97,3 @@ def test_denominations_that_are_odd_are_followed_within_bounds(monkeypatch):
 def test_amounts_beyond_all_bounds(amount):
     assert choose({100_000: 5}, amount) is None
     assert nearest({1: 1}, amount) in ((1, None), (None, None))
-
-
-@steady
-@given(small, st.integers(1, 60))
-def test_a_mixed_purse_makes_the_amount_whenever_any_does(counts, amount):
-    found = choose_mixed(counts, amount)
-    assert (found is None) == (choose(counts, amount) is None)
-    if found is not None:
-        assert sum(value * number for value, number in found.items()) == amount
-        assert all(0 < number <= counts[value] for value, number in found.items())
-
-
-def test_a_mixed_purse_pays_what_comes():
-    """Of 1 in the shipped notes: any amount up to it, to 0.01."""
-    plenty = dict.fromkeys(VALUES, 10_000)
-    found = choose_mixed(plenty, 1000)
-    assert sum(value * number for value, number in found.items()) == 1000
-    made = sums(found)
-    assert all(amount in made for amount in range(10, 1001, 10))
-    assert sum(choose_mixed(plenty, 1_000_000).values()) < 60
