@@ -1,16 +1,34 @@
 """Real servers with pages: `bserver … --web` processes, and an HTTP client of the library's."""
 
+import asyncio
 import contextlib
 import http.client
 import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-from servers import Process, free_ports
+from servers import (
+    MINT,
+    OTHERS,
+    USER1,
+    USER2,
+    USER3,
+    Process,
+    free_ports,
+    signed,
+    submit,
+    until_info,
+    until_settled,
+)
+
+from billots.errors import Refused
 
 DEADLINE_S = 30
+EXTRA = OTHERS[7]
+"""Has 120 small notes."""
 
 
 class Explored:
@@ -121,3 +139,29 @@ def until(ask, holds):
 def words(html):
     """The text of a page, without its tags."""
     return " ".join(re.sub(r"<[^>]*>", " ", html.replace("\u00a0", "")).split())
+
+
+async def history(hosts):
+    """Payments, a double spend that was settled before it, and one that nobody can settle."""
+    for host in hosts:
+        await until_info(host, lambda info: info.counts["links_up"] == len(hosts) - 1)
+    paid = signed(USER1, USER2, ("a-1", 1))
+    await submit(hosts[0], paid)
+    await submit(hosts[1], signed(MINT, EXTRA, *[(f"h-{n}", 1) for n in range(1000, 1120)]))
+    for host in hosts:
+        await until_settled(host, "a-1", 1, USER2)
+        await until_settled(host, "h-1000", 1, EXTRA)
+    two = signed(USER1, USER2, ("b-1", 1)), signed(USER1, USER3, ("b-1", 1))
+    half = len(hosts) // 2
+
+    async def send(index):
+        try:
+            await submit(hosts[index], two[index >= half])
+        except Refused:
+            return
+
+    await asyncio.gather(*(send(index) for index in range(len(hosts))))
+    late = signed(USER1, USER3, ("a-1", 1))
+    with contextlib.suppress(Refused):
+        await submit(hosts[2], late)
+    return SimpleNamespace(paid=paid, late=late, two=two)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import DESKTOP, MISSING, PHONE, Browser
-from conftest import EXTRA
+from explored import EXTRA
 from selenium.common.exceptions import JavascriptException
 from selenium.webdriver.common.keys import Keys
 from servers import MINT, OTHERS, fresh, run, signed, submit

@@ -12,8 +12,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import EXTRA
-from explored import Explored, next_event, until, words
+from explored import EXTRA, Explored, next_event, until, words
 from prometheus_client.parser import text_string_to_metric_families
 from servers import (
     MINT,
