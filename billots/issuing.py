@@ -31,18 +31,24 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be issued: an amount in mils, or runs of billots; `mixed` with small notes."""
+    """What is to be issued: runs of billots, or an amount in mils, `mixed` with small notes.
+
+    The amount so many `times`, each time in the same notes: a purse for a faucet.
+    """
 
     mils: int | None = None
     runs: tuple[Run, ...] = ()
     mixed: bool = False
+    times: int = 1
 
     @property
     def text(self) -> str:
         """The same in words that tell one from another."""
         if self.mils is None:
             return f"billots {runs_text(self.runs)}"
-        return f"amount {format_mils(self.mils)}" + (" mixed" if self.mixed else "")
+        more = " mixed" if self.mixed else ""
+        more += f" times {self.times}" if self.times > 1 else ""
+        return f"amount {format_mils(self.mils)}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +181,13 @@ async def plan(
         counts: Counter[int] = Counter()
         for run in fresh:
             counts[network.denominations[run[0]].mils] += count_billots([run])
-        chosen = (handful if wanted.mixed else choose)(counts, wanted.mils)
+        once = {mils: count // wanted.times for mils, count in counts.items()}
+        chosen = (handful if wanted.mixed else choose)(once, wanted.mils)
         if chosen is None:
-            left, near = worth(network, fresh), nearest(counts, wanted.mils)
-            return NotExact(network, wanted.mils, left, *near)
+            return NotExact(
+                network, wanted.mils, worth(network, fresh), *nearest(once, wanted.mils)
+            )
+        chosen = {mils: count * wanted.times for mils, count in chosen.items()}
         runs = tuple(merged(_picked(network, fresh, chosen)))
     if count_billots(runs) > ORDER_MAX:
         raise InputError(f"over {ORDER_MAX:,} billots at once", "issue them in parts")

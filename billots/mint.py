@@ -29,6 +29,7 @@ class AsyncMint(WalletSettings):
         to: str,
         *,
         mixed: bool = False,
+        times: int = 1,
         dry_run: bool = False,
         tell: Callable[[Issue], None] = lambda _: None,
         on_progress: OnProgress | None = None,
@@ -39,12 +40,13 @@ class AsyncMint(WalletSettings):
         before, by a quorum of the trusted servers. As few signatures as there can be: 256 billots
         with each. The order is in the journal before the first is made; asked for again before
         `tell` returned and all of it was final, the same is gone on with, never issued twice.
-        `mixed` has small notes among them; `dry_run` only plans. Raises InputError, KeyFileError,
+        `mixed` has small notes among them; `times` issues the amount so often, each time in the
+        same notes; `dry_run` only plans. Raises InputError, KeyFileError,
         JournalError, and what `AsyncWallet.transfer` raises.
         """
         asked = PaymentRequest.parse(to) if is_request(to) else None
         owner = asked.owner if asked is not None else self._contacts.read(to)
-        wanted = read_wanted(what, mixed=mixed)
+        wanted = read_wanted(what, mixed=mixed, times=times)
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await _greet(circle)
@@ -101,13 +103,14 @@ class Mint:
         to: str,
         *,
         mixed: bool = False,
+        times: int = 1,
         dry_run: bool = False,
         tell: Callable[[Issue], None] = lambda _: None,
         on_progress: OnProgress | None = None,
     ) -> Issue | NotFresh | NotExact:
         """See `AsyncMint.issue`."""
         verb = self.awaitable.issue(
-            what, to, mixed=mixed, dry_run=dry_run, tell=tell, on_progress=on_progress
+            what, to, mixed=mixed, times=times, dry_run=dry_run, tell=tell, on_progress=on_progress
         )
         return run_verb(verb)
 
@@ -124,13 +127,13 @@ class Mint:
         return run_verb(self.awaitable.audit(on_progress))
 
 
-def read_wanted(what: str, *, mixed: bool = False) -> Wanted:
+def read_wanted(what: str, *, mixed: bool = False, times: int = 1) -> Wanted:
     """An amount, or billots, as they are typed; raises InputError."""
     if what[:1].isalpha():
-        if mixed:
-            raise InputError("the billots are named: there is nothing to mix")
+        if mixed or times > 1:
+            raise InputError("the billots are named: there is nothing to mix or repeat")
         return Wanted(runs=parse_runs(what))
-    return Wanted(mils=check_amount(what), mixed=mixed)
+    return Wanted(mils=check_amount(what), mixed=mixed, times=times)
 
 
 async def _greet(circle: Circle) -> None:

@@ -27,6 +27,7 @@ EPILOG = """\b
 Examples:
   bmint issue 1000 OWNER --keyfile club-issuer --network club.toml --trusted a.org, b.org, c.org
   bmint issue 1000 OWNER --mixed
+  bmint issue 1 OWNER --mixed --times 1000
   bmint issue a-1..a-10,k-1..k-5000 OWNER
   bmint issue --resume
 """
@@ -38,11 +39,26 @@ Examples:
 @click.option(
     "--mixed", is_flag=True, help="Of an amount: small notes as well, to pay other amounts with."
 )
+@click.option(
+    "--times",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of an amount: so often, each time in the same notes.",
+)
 @click.option("--resume", is_flag=True, help="Go on with what was begun and isn't final yet.")
 @click.option("--dry-run", is_flag=True, help="Show what would be issued, sign nothing.")
 @settings_options(PROGRAM)
 def command(
-    *, what: str | None, to: str | None, mixed: bool, resume: bool, dry_run: bool, **given: Any
+    *,
+    what: str | None,
+    to: str | None,
+    mixed: bool,
+    times: int,
+    resume: bool,
+    dry_run: bool,
+    **given: Any,
 ) -> int:
     """Issue billots that never moved, as an AMOUNT or by their IDS, to OWNER.
 
@@ -51,7 +67,7 @@ def command(
     """
     settings = Settings(**given)
     if resume:
-        if what is not None or mixed or dry_run:
+        if what is not None or mixed or dry_run or times > 1:
             raise click.UsageError(
                 "--resume goes on with all that was begun: nothing else is named"
             )
@@ -59,13 +75,15 @@ def command(
     if what is None or to is None:
         raise click.UsageError("name what to issue, and to whom: bmint issue 1000 OWNER")
     try:
-        return _issue(settings, what, to, mixed=mixed, dry_run=dry_run)
+        return _issue(settings, what, to, mixed=mixed, times=times, dry_run=dry_run)
     except BillotsError as error:
         _document_error(settings, error)
         raise
 
 
-def _issue(settings: Settings, what: str, to: str, *, mixed: bool, dry_run: bool) -> int:
+def _issue(
+    settings: Settings, what: str, to: str, *, mixed: bool, times: int, dry_run: bool
+) -> int:
     from billots.issuing import Issue, NotFresh
 
     mint = settings.mint(unlock=True)
@@ -79,6 +97,7 @@ def _issue(settings: Settings, what: str, to: str, *, mixed: bool, dry_run: bool
             what,
             to,
             mixed=mixed,
+            times=times,
             dry_run=dry_run,
             tell=tell_issued,
             on_progress=live.enter_context(_bar(settings, "issuing")),

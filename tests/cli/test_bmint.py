@@ -165,7 +165,7 @@ def test_issue_says_when_nothing_is_left_to_resume(club, tmp_path):
         (["5", "nobody"], 2, "nobody"),
         (["5", NOBODY + "-aaaaaa"], 2, "wrong checksum"),
         (["a-10001", NOBODY], 2, "no such billot"),
-        (["a-1", NOBODY, "--mixed"], 2, "there is nothing to mix"),
+        (["a-1", NOBODY, "--mixed"], 2, "there is nothing to mix or repeat"),
         (["5", NOBODY, "--resume"], 2, "--resume goes on with all that was begun"),
         (["99999999", NOBODY], 1, None),
     ],

@@ -80,6 +80,19 @@ def test_billots_are_issued_by_name_in_as_few_signatures_as_there_can_be(tmp_pat
     playing(tmp_path, play)
 
 
+def test_an_amount_is_issued_many_times_in_the_same_notes(tmp_path):
+    async def play(mesh):
+        mine = mint(tmp_path, mesh.hosts)
+        once = await mine.issue("1", USER2.owner, mixed=True, dry_run=True)
+        many = await mine.issue("1", USER2.owner, mixed=True, times=100)
+        assert many.is_final
+        assert (many.mils, many.order.count) == (100_000, 100 * once.order.count)
+        with pytest.raises(InputError, match="nothing to mix or repeat"):
+            await mine.issue("a-5", USER2.owner, times=2)
+
+    playing(tmp_path, play, 1)
+
+
 def test_the_same_amount_again_is_another_one_once_the_first_was_told(tmp_path):
     async def play(mesh):
         mine = mint(tmp_path, mesh.hosts)
