@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,9 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "web"))
+from browser import MISSING, Browser
 from servers import MOCK, Process, free_ports, run, until_info
 
 from billots.crypto import PrivateKey
@@ -116,27 +118,11 @@ class Faucet:
 
 @contextlib.contextmanager
 def chromium(*, javascript=True):
-    """Headless Chromium by chromedriver; skips where either is missing."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
+    """A browser's driver; skips where there is no browser."""
+    if MISSING:
         pytest.skip("chromium and chromedriver are not installed: pages were NOT seen in a browser")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for word in ("--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"):
-        options.add_argument(word)
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if not javascript:
-        settings = {"profile.managed_default_content_settings.javascript": 2}
-        options.add_experimental_option("prefs", settings)
-    window = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        yield window
-    finally:
-        window.quit()
+    with tempfile.TemporaryDirectory() as folder, Browser(folder, script=javascript) as browser:
+        yield browser.driver
 
 
 def resize(window, width, height=900, *, dark=False):
