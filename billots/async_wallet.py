@@ -19,6 +19,7 @@ from billots.audit import Audit
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import InputError, KeyFileError, ProtocolError
 from billots.evidence import find_conflict
+from billots.exchange_verbs import ExchangeVerbs
 from billots.findings import AuditReport
 from billots.holding import Status
 from billots.host import Host, parse_hosts
@@ -48,14 +49,14 @@ from billots.sampling import sample
 from billots.sending import check_request, send
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport, trust_report
-from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED, WalletSettings
+from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet"]
 
 EVIDENCE_S_MAX = 2.0
 
 
-class AsyncWallet(WalletSettings):
+class AsyncWallet(ExchangeVerbs):
     """A key and the servers that its owner trusts. Nothing is read before a verb needs it.
 
     `server` takes transfers and answers `who_owns`; `trusted` is the list that is counted, by

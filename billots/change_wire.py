@@ -20,7 +20,7 @@ from billots.jsonrpc import (
     error_answer,
 )
 from billots.messages import NetworkName
-from billots.quote import Asking, Quote, Wanted
+from billots.quote import Asking, Count, Quote
 from billots.transfer import PublicKey, Transfer
 
 PROTOCOL = 1
@@ -91,7 +91,7 @@ class Info(Struct):
 class Offer(Struct):
     """How many notes of each denomination whoever asks could have now."""
 
-    billots: Annotated[Wanted, Meta(min_length=0)] | tuple[()]
+    billots: Annotated[tuple[Count, ...], Meta(max_length=20_000)]
 
 
 class Quoted(Struct):

@@ -88,7 +88,7 @@ async def _chosen(sender: Sender, circle: Circle, mils: int, to: str) -> Plan | 
             f"{answering} of {circle.n} servers answer, and {needed} are needed",
             "the same command tries again",
         )
-    counts, purse = await _purse(sender, circle, listing)
+    counts, purse = await spendable(sender, circle, listing)
     chosen = choose(counts, mils)
     if chosen is None:
         return NotExact(circle.network, mils, listing.total_mils, *nearest(counts, mils))
@@ -218,7 +218,7 @@ async def _unfinished(sender: Sender, circle: Circle) -> list[Entry]:
         return journal.payments(circle.network.id)
 
 
-async def _purse(
+async def spendable(
     sender: Sender, circle: Circle, listing: Listing
 ) -> tuple[dict[int, int], dict[int, list[str]]]:
     """How many billots there are to pay with, by value, and which: not what is signed over.

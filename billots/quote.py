@@ -23,10 +23,8 @@ from billots.transfer import NetworkId, OwnerId, PublicKey, Row, Rows, Signature
 Seconds = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """Of the time of day, as Unix counts them: a change server's own clock, which proves nothing."""
 Prefix = Annotated[str, Meta(pattern=r"^[a-z]{1,3}-\Z")]
-Wanted = Annotated[
-    tuple[tuple[Prefix, Annotated[int, Meta(ge=1, le=ROWS_MAX)]], ...],
-    Meta(min_length=1, max_length=ROWS_MAX),
-]
+Count = tuple[Prefix, Annotated[int, Meta(ge=1, le=ROWS_MAX)]]
+Wanted = Annotated[tuple[Count, ...], Meta(min_length=1, max_length=ROWS_MAX)]
 
 
 class Asking(Struct, frozen=True, dict=True):

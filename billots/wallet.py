@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
+from billots.exchange_proof import ProofCheck
+from billots.exchanging import Exchanged
 from billots.findings import AuditReport
 from billots.host import Host
 from billots.outcomes import (
@@ -24,6 +26,7 @@ from billots.outcomes import (
 )
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer
+from billots.quoting import NoExchange, Offered
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport
 
@@ -90,6 +93,24 @@ class Wallet:
             amount, to, dry_run=dry_run, tell=tell, on_answer=on_answer, on_signed=on_signed
         )
         return _run(verb)
+
+    def change(
+        self,
+        amount: str | int,
+        change_server: Host | str,
+        confirm: Callable[[Offered], bool],
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Exchanged | NoExchange:
+        """See `AsyncWallet.change`."""
+        return _run(self.awaitable.change(amount, change_server, confirm, on_signed))
+
+    def finish_exchanges(self) -> list[Exchanged]:
+        """See `AsyncWallet.finish_exchanges`."""
+        return _run(self.awaitable.finish_exchanges())
+
+    def check_proof(self, data: bytes, *, offline: bool = False) -> ProofCheck:
+        """See `AsyncWallet.check_proof`."""
+        return _run(self.awaitable.check_proof(data, offline=offline))
 
     def request(self, amount: str | int | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""

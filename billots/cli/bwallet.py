@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from billots.cli.options import check_seconds
+from billots.cli.options import change_given, change_options, check_seconds
 from billots.cli.program import run_command
 from billots.cli.settings import STATUSES, Settings
 from billots.errors import BillotsError
@@ -33,6 +33,7 @@ Examples:
   bwallet --contact bob OWNER
   bwallet --request 0.35
   bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --pay 0.35 bob --change-server change.org:7340
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
@@ -149,6 +150,7 @@ _action = partial(click.option, allow_from_autoenv=False)
 )
 @_action("--qr", is_flag=True, help="With --request or --hash: the QR code wherever it goes.")
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
+@change_options
 @_action(
     "--count",
     type=click.IntRange(1, 4096),
@@ -228,9 +230,10 @@ def bwallet(
     _check_company("--output", output is not None, ("--receipt",), named)
     _check_company("--dry-run", dry_run, ("--pay",), named)
     _check_company("--qr", qr, ("--request", "--hash"), named)
+    change = change_given(paying=pay is not None)
     module, verb, words = wanted[named[0]] if named else ("actions", "overview", ())
     try:
-        more = {"dry_run": dry_run} if pay is not None else {}
+        more = {"dry_run": dry_run, **change} if pay is not None else {}
         more |= {"qr": qr} if show_hash or request is not None else {}
         action = getattr(import_module(f"billots.cli.{module}"), verb)
         status: int = action(given, *(words or ()), **more)

@@ -27,11 +27,51 @@ if TYPE_CHECKING:
     from billots.wallet import Wallet
 
 
-def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
-    """``--pay AMOUNT TO``."""
+def pay(
+    settings: Settings,
+    amount: str,
+    to: str,
+    *,
+    dry_run: bool,
+    change_server: str | None = None,
+    yes: bool = False,
+    max_fee: str | None = None,
+) -> int:
+    """``--pay AMOUNT TO``, with ``--change-server HOST`` after an exchange if need be."""
     from billots.outcomes import NotExact, Payment
 
     wallet = settings.wallet(unlock=True)
+    with_change = change_server is not None and not dry_run
+    if with_change and (status := _finish_exchanges(settings, wallet)) != OK:
+        return status
+    found = _pay(settings, wallet, amount, to, dry_run=dry_run)
+    if isinstance(found, NotExact) and found.takes is None and with_change:
+        from billots.cli.exchanges import exchange, fee_limit
+
+        assert change_server is not None
+        most = fee_limit(max_fee) if yes else None
+        status = exchange(settings, wallet, found.mils, change_server, fee_max=most)
+        if status != OK:
+            return status
+        found = _pay(settings, wallet, amount, to, dry_run=False)
+    if isinstance(found, NotExact):
+        return _show_not_exact(settings, found)
+    if isinstance(found, Payment):
+        warn_exposed(settings.keyfile, found.transfer.sender)
+        return _warn_open([found])
+    return _show_plan(settings, found)
+
+
+def _finish_exchanges(settings: Settings, wallet: Wallet) -> int:
+    from billots.cli.exchanges import finish_open
+
+    return finish_open(settings, wallet)
+
+
+def _pay(
+    settings: Settings, wallet: Wallet, amount: str, to: str, *, dry_run: bool
+) -> Payment | Plan | NotExact:
+    """One try."""
     signed: list[Transfer] = []
     with ExitStack() as live:
 
@@ -40,7 +80,7 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
             _tell(settings, [payment])
 
         try:
-            found = wallet.pay(
+            return wallet.pay(
                 amount or None,
                 to,
                 dry_run=dry_run,
@@ -52,17 +92,13 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool) -> int:
             live.close()
             tell_interrupted(settings, signed[0] if signed else None)
             raise
-    if isinstance(found, NotExact):
-        return _show_not_exact(settings, found)
-    if isinstance(found, Payment):
-        warn_exposed(settings.keyfile, found.transfer.sender)
-        return _warn_open([found])
-    return _show_plan(settings, found)
 
 
 def resume(settings: Settings) -> int:
     """``--resume``."""
     wallet = settings.wallet(unlock=True)
+    if (status := _finish_exchanges(settings, wallet)) != OK:
+        return status
     with ExitStack() as live:
 
         def tell_paid(payments: list[Payment]) -> None:
@@ -200,6 +236,8 @@ def _show_not_exact(settings: Settings, found: NotExact) -> int:
     if near:
         line(f"nearest amounts: {' and '.join(near)}")
     line(f"Total: {format_mils(found.total_mils)}")
+    if found.total_mils >= found.mils:
+        line("with change: the same command and --change-server HOST")
     return NO
 
 

@@ -1,0 +1,77 @@
+"""The wallet's verbs for change: a quote taken, exchanges gone on with, proofs checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from billots.exchange_book import ExchangeBook
+from billots.exchange_proof import ProofCheck, ask_what_became, check_proof, decode_proof
+from billots.exchanging import Exchanged, exchange, finish, unfinished
+from billots.host import Host
+from billots.known_servers import KnownServers
+from billots.paying import check_amount
+from billots.quoting import NoExchange, Offered, ask
+from billots.teller import Teller
+from billots.transfer import Transfer
+from billots.wallet_settings import WalletSettings
+
+
+class ExchangeVerbs(WalletSettings):
+    """What `AsyncWallet` can do with a change server."""
+
+    async def change(
+        self,
+        amount: str | int,
+        change_server: Host | str,
+        confirm: Callable[[Offered], bool],
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Exchanged | NoExchange:
+        """Exchange notes with a change server, so that `amount` can be paid exactly after it.
+
+        `confirm` is shown the quote, and nothing is given unless it says so: until the change is
+        final the change server is trusted with what it is given. ``h:p#key`` pins its key. Raises
+        as `transfer` does, and ProtocolError for a quote that isn't what was asked for.
+        """
+        mils, host = check_amount(amount), Host.parse(str(change_server))
+        sender = self._sender(on_signed)
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            circle.require_one()
+            teller = await Teller.connect(host, circle.network, self.timeout_s)
+            async with teller.client:
+                offered = await ask(sender, circle, mils, host, teller)
+            if isinstance(offered, NoExchange):
+                return offered
+            return await exchange(sender, circle, offered, confirm)
+
+    async def finish_exchanges(self) -> list[Exchanged]:
+        """Go on with exchanges that were begun and aren't over. Raises as `transfer` does."""
+        sender = self._sender(None)
+        if not ExchangeBook.path(sender.key.owner, sender.data_dir).exists():
+            return []
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            circle.require_one()
+            begun = await unfinished(sender, circle)
+            return [await finish(sender, circle, each) for each in begun]
+
+    async def check_proof(self, data: bytes, *, offline: bool = False) -> ProofCheck:
+        """What the proof of a customer without change says, and what became of it since.
+
+        `offline` opens no connection. Raises InputError for what is no proof, WrongNetwork,
+        JournalError; Unreachable if no server answers.
+        """
+        known = KnownServers(self._data_dir)
+        checked = check_proof(
+            decode_proof(data),
+            self.trusted,
+            known=known,
+            network=self.network,
+            quorum=self.quorum,
+        )
+        if offline or checked.fault is not None:
+            return checked
+        self.network = checked.network
+        async with self._circle(self.trusted, self.quorum) as circle:
+            return await ask_what_became(checked, circle, self.timeout_s)
