@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from billots.change_limits import ChangeLimits
-from billots.change_wire import CODES, NoParams, Redeem, Refusal, decode_params
+from billots.change_wire import CODES, Drop, NoParams, Redeem, Refusal, decode_params
 from billots.change_work import log
 from billots.changing import ChangeServer
 from billots.connection import FrameProtocol
@@ -94,6 +94,8 @@ class ChangeListener:
                 return await self.server.quote(params, address)
             case Redeem():
                 return await self.server.redeem(params)
+            case Drop():
+                return self.server.drop(params)
             case NoParams() if method == "info":
                 return self.server.info
             case NoParams() if method == "offer":

@@ -73,6 +73,12 @@ class Redeem(Struct):
     transfer: Transfer
 
 
+class Drop(Struct):
+    """A quote that won't be paid: its notes are free again. Paid all the same, it is answered."""
+
+    quote: Quote
+
+
 class Info(Struct):
     """Who a change server is: its key, its network, the fee of each exchange in mils.
 
@@ -101,6 +107,12 @@ class Quoted(Struct):
     valid_s: Annotated[int, Meta(ge=0, le=86_400)]
 
 
+class Dropped(Struct):
+    """Whether the quote held until now, and nothing was given for it."""
+
+    dropped: bool
+
+
 class Redeemed(Struct):
     """The one transfer that answers a quote that was paid: the change, or what was given back."""
 
@@ -114,6 +126,7 @@ PARAMS: dict[str, type[Struct]] = {
     "ping": NoParams,
     "quote": Asking,
     "redeem": Redeem,
+    "drop": Drop,
 }
 """Methods and their params."""
 

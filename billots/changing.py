@@ -18,7 +18,17 @@ from billots.change_book import ChangeBook, Entry
 from billots.change_float import Float
 from billots.change_limits import ChangeLimits
 from billots.change_tokens import Tokens
-from billots.change_wire import PROTOCOL, Info, Offer, Quoted, Redeem, Redeemed, Refusal
+from billots.change_wire import (
+    PROTOCOL,
+    Drop,
+    Dropped,
+    Info,
+    Offer,
+    Quoted,
+    Redeem,
+    Redeemed,
+    Refusal,
+)
 from billots.change_work import ChangeWork, in_background, log
 from billots.crypto import PrivateKey
 from billots.delivering import finals_of, look
@@ -171,6 +181,16 @@ class ChangeServer(AsyncWallet):
         self._hold(entry, address, float(self.limits.valid_s))
         return Quoted(entry.quote, self.limits.valid_s)
 
+    def drop(self, params: Drop) -> Dropped:
+        """The customer won't pay: the notes are free for others at once."""
+        entry = self._book.find(params.quote.id)
+        if entry is None or entry.quote.id not in self._live or entry.paid is not None:
+            return Dropped(dropped=False)
+        self._timers[entry.quote.id].cancel()
+        self._end(entry)
+        self._free(entry)
+        return Dropped(dropped=True)
+
     async def redeem(self, params: Redeem) -> Redeemed:
         """The one answer to a quote that was paid, once it is final; raises Refusal.
 
@@ -262,14 +282,19 @@ class ChangeServer(AsyncWallet):
         loop = asyncio.get_running_loop()
         self._timers[quote.id] = loop.call_later(seconds, self._expired, entry)
 
-    def _expired(self, entry: Entry) -> None:
-        """Its notes are free, unless it is being paid; and what may have come is looked for."""
+    def _end(self, entry: Entry) -> None:
+        """The quote holds no longer."""
         quote = entry.quote
         self._live.pop(quote.id, None)
         self._timers.pop(quote.id, None)
         for billot, _ in quote.give:
             if self._quoted.get(billot) == quote.id:
                 del self._quoted[billot]
+
+    def _expired(self, entry: Entry) -> None:
+        """Its notes are free, unless it is being paid; and what may have come is looked for."""
+        quote = entry.quote
+        self._end(entry)
         if entry.answer is not None:
             return
         if entry.paid is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from billots.exchange_book import ExchangeBook
 from billots.exchange_proof import ProofCheck, ask_what_became, check_proof, decode_proof
-from billots.exchanging import Exchanged, exchange, finish, unfinished
+from billots.exchanging import Exchanged, exchange, finish, unfinished, unpaid
 from billots.host import Host
 from billots.known_servers import KnownServers
 from billots.paying import check_amount
@@ -40,6 +40,8 @@ class ExchangeVerbs(WalletSettings):
             circle.require_one()
             teller = await Teller.connect(host, circle.network, self.timeout_s)
             async with teller.client:
+                # What an earlier try was quoted and never gave anything for is free again.
+                await teller.drop(await unpaid(sender, circle, host), self.timeout_s)
                 offered = await ask(sender, circle, mils, host, teller)
             if isinstance(offered, NoExchange):
                 return offered

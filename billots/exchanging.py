@@ -9,6 +9,7 @@ and with nothing more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -36,6 +37,7 @@ from billots.transfer import Row, Transfer
 _AGAIN_AFTER_S = 0.05
 _AGAIN_AFTER_S_MAX = 1.0
 _LOCKED_AGAIN_S = 0.02
+DROPPED_MAX = 3
 _MARGIN_S = 1.0
 """A quote that ends so soon is not paid any more."""
 
@@ -86,15 +88,28 @@ async def exchange(
     """Give what was quoted, if `confirm` says so, and wait for the change."""
     loop = asyncio.get_running_loop()
     end = loop.time() + offered.valid_s
+    with await opened(sender) as book:
+        book.quoted(offered.quote, str(offered.host))
     if not confirm(offered):
+        with contextlib.suppress(BillotsError):
+            teller = await Teller.connect(offered.host, offered.network, sender.timeout_s)
+            async with teller.client:
+                await teller.drop([offered.quote], sender.timeout_s)
         return Exchanged(offered, Outcome.DECLINED)
     if loop.time() > end - _MARGIN_S:
         return NoExchange(
             offered.network, "the quote has ended", "the same command asks for another"
         )
-    with await opened(sender) as book:
-        book.quoted(offered.quote, str(offered.host))
     return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
+
+
+async def unpaid(sender: Sender, circle: Circle, host: Host) -> list[Quote]:
+    """The last quotes of a change server that nothing was signed over for."""
+    paid = {each.quote.id for each in await unfinished(sender, circle)}
+    with await opened(sender) as book:
+        found = book.open_ones(circle.network.id)
+    mine = (e.quote for e in found if Host.parse(e.host).place == host.place)
+    return [quote for quote in mine if quote.id not in paid][-DROPPED_MAX:]
 
 
 async def unfinished(sender: Sender, circle: Circle) -> list[Exchange]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from billots.change_wire import NAMES, PROTOCOL, Info
+from billots.change_wire import NAMES, PROTOCOL, Drop, Dropped, Info
 from billots.connection import Client
 from billots.errors import ProtocolError, Refused, ServerKeyChanged, WrongNetwork
 from billots.host import Host
 from billots.network import Network
+from billots.quote import Quote
 
 _WORDS = {
     "float_exhausted": "the change server has not enough notes free now",
@@ -64,3 +66,8 @@ class Teller:
             name = NAMES.get(error.code)
             told = _WORDS.get(name or "", f"the change server answered with error {error.code}")
             raise Refused(error.code, told, name) from None
+
+    async def drop(self, quotes: Iterable[Quote], timeout_s: float) -> None:
+        """Say that these won't be paid, so that their notes are free again; raises as `call`."""
+        for quote in quotes:
+            await self.call("drop", Drop(quote), Dropped, timeout_s)
