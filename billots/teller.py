@@ -41,7 +41,7 @@ class Teller:
         client = await Client.connect(host, timeout_s=timeout_s)
         try:
             info = await client.call("info", None, Info, timeout_s=timeout_s)
-        except Refused as error:
+        except (Refused, ProtocolError) as error:
             client.abort()
             raise ProtocolError(f"{host.place} is no change server") from error
         except BaseException:
