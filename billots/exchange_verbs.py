@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from billots.exchange_book import ExchangeBook
 from billots.exchange_proof import ProofCheck, ask_what_became, check_proof, decode_proof
-from billots.exchanging import Exchanged, exchange, finish, unfinished, unpaid
+from billots.exchanging import (
+    Exchanged,
+    decline,
+    exchange,
+    finish,
+    keep_quote,
+    unfinished,
+    unpaid,
+)
 from billots.host import Host
 from billots.known_servers import KnownServers
 from billots.paying import check_amount
@@ -30,11 +38,26 @@ class ExchangeVerbs(WalletSettings):
         """Exchange notes with a change server, so that `amount` can be paid exactly after it.
 
         `confirm` is shown the quote, and nothing is given unless it says so: until the change is
-        final the change server is trusted with what it is given. ``h:p#key`` pins its key. Raises
-        as `transfer` does, and ProtocolError for a quote that isn't what was asked for.
+        final the change server is trusted with what it is given. It must not wait for a person: for
+        that, use the three steps by themselves.
+        """
+        offered = await self.quote_change(amount, change_server)
+        if isinstance(offered, NoExchange):
+            return offered
+        if not confirm(offered):
+            return await self.decline(offered)
+        return await self.exchange(offered, on_signed)
+
+    async def quote_change(
+        self, amount: str | int, change_server: Host | str
+    ) -> Offered | NoExchange:
+        """A quote, checked and kept; nothing is given yet.
+
+        ``h:p#key`` pins the change server's key. Raises as `transfer` does, and ProtocolError for
+        a quote that isn't what was asked for.
         """
         mils, host = check_amount(amount), Host.parse(str(change_server))
-        sender = self._sender(on_signed)
+        sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
             circle.require_one()
@@ -43,9 +66,23 @@ class ExchangeVerbs(WalletSettings):
                 # What an earlier try was quoted and never gave anything for is free again.
                 await teller.drop(await unpaid(sender, circle, host), self.timeout_s)
                 offered = await ask(sender, circle, mils, host, teller)
-            if isinstance(offered, NoExchange):
-                return offered
-            return await exchange(sender, circle, offered, confirm)
+            if isinstance(offered, Offered):
+                await keep_quote(sender, offered)
+            return offered
+
+    async def exchange(
+        self, offered: Offered, on_signed: Callable[[Transfer], None] | None = None
+    ) -> Exchanged | NoExchange:
+        """Give what was quoted, and wait for the change. Raises as `transfer` does."""
+        sender = self._sender(on_signed)
+        async with self._circle(self._near, self.quorum, self.server) as circle:
+            await asyncio.gather(*(circle.greet(link) for link in circle.links))
+            circle.require_one()
+            return await exchange(sender, circle, offered)
+
+    async def decline(self, offered: Offered) -> Exchanged:
+        """Give nothing, and let the change server know, if it can be reached."""
+        return await decline(offered, self.timeout_s)
 
     async def finish_exchanges(self) -> list[Exchanged]:
         """Go on with exchanges that were begun and aren't over. Raises as `transfer` does."""

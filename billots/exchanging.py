@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -82,25 +82,28 @@ async def opened(sender: Sender) -> ExchangeBook:
         await asyncio.sleep(_LOCKED_AGAIN_S)
 
 
-async def exchange(
-    sender: Sender, circle: Circle, offered: Offered, confirm: Callable[[Offered], bool]
-) -> Exchanged | NoExchange:
-    """Give what was quoted, if `confirm` says so, and wait for the change."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + offered.valid_s
+async def keep_quote(sender: Sender, offered: Offered) -> None:
+    """Write a quote down, before anything can be given for it."""
     with await opened(sender) as book:
         book.quoted(offered.quote, str(offered.host))
-    if not confirm(offered):
-        with contextlib.suppress(BillotsError):
-            teller = await Teller.connect(offered.host, offered.network, sender.timeout_s)
-            async with teller.client:
-                await teller.drop([offered.quote], sender.timeout_s)
-        return Exchanged(offered, Outcome.DECLINED)
-    if loop.time() > end - _MARGIN_S:
+
+
+async def exchange(sender: Sender, circle: Circle, offered: Offered) -> Exchanged | NoExchange:
+    """Give what was quoted, and wait for the change."""
+    if asyncio.get_running_loop().time() > offered.ends_at - _MARGIN_S:
         return NoExchange(
             offered.network, "the quote has ended", "the same command asks for another"
         )
     return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
+
+
+async def decline(offered: Offered, timeout_s: float) -> Exchanged:
+    """Let the change server know that nothing will be given: its notes are free for others."""
+    with contextlib.suppress(BillotsError):
+        teller = await Teller.connect(offered.host, offered.network, timeout_s)
+        async with teller.client:
+            await teller.drop([offered.quote], timeout_s)
+    return Exchanged(offered, Outcome.DECLINED)
 
 
 async def unpaid(sender: Sender, circle: Circle, host: Host) -> list[Quote]:
@@ -190,7 +193,7 @@ async def _until_changed(
             return await _over(sender, circle, begun, (outcome, transfer), poll)
         if loop.time() + pause_s > end:
             problem = problem or "it says that it has sent the change, and no quorum has it"
-            seen = Offered(quote, circle.network, Host.parse(begun.host), 0.0)
+            seen = Offered(quote, circle.network, Host.parse(begun.host), 0.0, 0)
             return Exchanged(seen, Outcome.OPEN, transfer, begun.receipts, problem)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _AGAIN_AFTER_S_MAX)
@@ -226,7 +229,7 @@ async def _over(
     await sender.keeper.keep(circle, finals_of(poll), poll)
     with await opened(sender) as book:
         book.over(begun.quote)
-    seen = Offered(begun.quote, circle.network, Host.parse(begun.host), 0.0)
+    seen = Offered(begun.quote, circle.network, Host.parse(begun.host), 0.0, 0)
     return Exchanged(seen, outcome, transfer, begun.receipts)
 
 

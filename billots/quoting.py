@@ -24,12 +24,17 @@ from billots.teller import Teller
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A quote that was checked: what would be given and got, and for how many seconds yet."""
+    """A quote that was checked: what would be given and got.
+
+    It holds for `valid_s` from when it was asked for, until `ends_at` by the loops' clock, which
+    all loops of a process share.
+    """
 
     quote: Quote
     network: Network
     host: Host
-    valid_s: float
+    ends_at: float
+    valid_s: int
 
     @property
     def fee_mils(self) -> int:
@@ -71,10 +76,12 @@ async def ask(
     asking = Asking.sign(network, teller.info.server, sender.key, give, want)
     quoted = await teller.call("quote", asking, Quoted, sender.timeout_s)
     _check(quoted.quote, asking, network, teller.info.fee)
-    left_s = quoted.valid_s - (loop.time() - begun)
+    ends_at = begun + quoted.valid_s
     if not await _has_float(circle, quoted.quote, sender.timeout_s):
         raise ProtocolError(f"{host.place} offers billots that aren't its own")
-    return Offered(quoted.quote, network, replace(host, key=teller.info.server), left_s)
+    return Offered(
+        quoted.quote, network, replace(host, key=teller.info.server), ends_at, quoted.valid_s
+    )
 
 
 def _rows(

@@ -101,8 +101,13 @@ class Wallet:
         confirm: Callable[[Offered], bool],
         on_signed: Callable[[Transfer], None] | None = None,
     ) -> Exchanged | NoExchange:
-        """See `AsyncWallet.change`."""
-        return _run(self.awaitable.change(amount, change_server, confirm, on_signed))
+        """See `AsyncWallet.change`; here `confirm` may wait for a person."""
+        offered = _run(self.awaitable.quote_change(amount, change_server))
+        if isinstance(offered, NoExchange):
+            return offered
+        if not confirm(offered):
+            return _run(self.awaitable.decline(offered))
+        return _run(self.awaitable.exchange(offered, on_signed))
 
     def finish_exchanges(self) -> list[Exchanged]:
         """See `AsyncWallet.finish_exchanges`."""

@@ -82,7 +82,7 @@ def exchange(
 def _show(offered: Offered) -> None:
     """A quote, and what is trusted."""
     quote, network = offered.quote, offered.network
-    line(f"Quote: from {offered.host.place}, holds for {max(0, int(offered.valid_s))} s")
+    line(f"Quote: from {offered.host.place}, holds for {offered.valid_s} s")
     line(f"you give: {_notes(network, quote.give)}, {_worth(network, quote.give)} in all")
     line(f"you get: {_notes(network, quote.get)}, {_worth(network, quote.get)} in all")
     line(f"fee: {format_mils(offered.fee_mils) if offered.fee_mils else 'none'}")
