@@ -51,6 +51,11 @@ class Appended(Generic[Line]):
                 return None
             raise
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return os.fstat(self._descriptor).st_size
+
     def append(self, line: Line) -> None:
         """Write a line; it is on disk when this returns. Raises JournalError."""
         _append(self.path, self._descriptor, msgspec.json.encode(line) + b"\n")

@@ -23,6 +23,9 @@ from billots.quote import Quote
 from billots.transfer import OwnerId, Transfer, TransferId
 from billots.user_data import user_data_directory
 
+QUOTES_BYTES_MAX = 192 * 1024 * 1024
+"""No new quotes from then on: what is left of the file is for what they need."""
+
 Kind = Literal["change", "refund"]
 
 
@@ -137,6 +140,8 @@ class ChangeBook:
     def quoted(self, quote: Quote, asking_id: str, key: PrivateKey) -> Entry:
         """Write a quote and its key down; only then it may leave."""
         assert key.owner == quote.pay, "the key is the one that is to be paid"
+        if self._file.size > QUOTES_BYTES_MAX:
+            raise JournalError("the book is full: no more quotes", "give the float to a new key")
         self._write(_Quoted(quote, asking_id, key.seed.hex()))
         return self._entries[quote.id]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from servers import TEST, USER1, USER2, Mesh, Raw, request, run, signed, submit, until
@@ -121,6 +122,23 @@ def test_nothing_is_given_unless_the_customer_says_so(tmp_path):
             assert found.outcome is Outcome.DECLINED
             assert await mine.finish_exchanges() == []
             assert (await mine.change("0.35", place(listener), yes)).outcome is Outcome.CHANGED
+
+    playing(tmp_path, play)
+
+
+def test_a_quote_that_ended_while_a_person_thought_is_not_paid(tmp_path):
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        mine = wallet(tmp_path, mesh)
+        async with till(tmp_path, mesh) as listener:
+            offered = await mine.quote_change("0.35", place(listener))
+            now = asyncio.get_running_loop().time()
+            assert offered.ends_at > now
+            found = await mine.exchange(replace(offered, ends_at=now))
+            assert found.reason == "the quote has ended"
+            assert await mine.finish_exchanges() == []
+            assert (await mine.list_billots()).total_mils == 10_000
 
     playing(tmp_path, play)
 

@@ -168,6 +168,17 @@ def test_a_wallets_exchanges(tmp_path):
         assert book.open_ones("0" * 32) == []
 
 
+def test_a_book_that_is_nearly_full_takes_the_steps_of_old_quotes(tmp_path, monkeypatch):
+    book = ChangeBook.open(TILL.owner, tmp_path)
+    entry = book.quoted(quote(), ASKED, FRESH)
+    monkeypatch.setattr("billots.change_book.QUOTES_BYTES_MAX", 10)
+    with pytest.raises(JournalError, match="no more quotes"):
+        book.quoted(quote(2), ASKED, FRESH)
+    book.paid(entry, PAID)
+    book.answer(entry, "change", CHANGE)
+    book.close()
+
+
 def test_a_full_file_takes_nothing_more(tmp_path, monkeypatch):
     book = ChangeBook.open(TILL.owner, tmp_path)
     before = file_of(tmp_path).read_bytes()
