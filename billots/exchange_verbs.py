@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from billots.exchange_book import ExchangeBook
-from billots.exchange_proof import ProofCheck, ask_what_became, check_proof, decode_proof
-from billots.exchanging import (
-    Exchanged,
-    decline,
-    exchange,
-    finish,
-    keep_quote,
-    unfinished,
-    unpaid,
-)
 from billots.host import Host
 from billots.known_servers import KnownServers
-from billots.paying import check_amount
-from billots.quoting import NoExchange, Offered, ask
-from billots.teller import Teller
-from billots.transfer import Transfer
 from billots.wallet_settings import WalletSettings
+
+if TYPE_CHECKING:  # what only exchanges need is loaded by them
+    from billots.exchange_proof import ProofCheck
+    from billots.exchanging import Exchanged
+    from billots.quoting import NoExchange, Offered
+    from billots.transfer import Transfer
 
 
 class ExchangeVerbs(WalletSettings):
@@ -41,6 +33,8 @@ class ExchangeVerbs(WalletSettings):
         final the change server is trusted with what it is given. It must not wait for a person: for
         that, use the three steps by themselves.
         """
+        from billots.quoting import NoExchange
+
         offered = await self.quote_change(amount, change_server)
         if isinstance(offered, NoExchange):
             return offered
@@ -56,6 +50,11 @@ class ExchangeVerbs(WalletSettings):
         ``h:p#key`` pins the change server's key. Raises as `transfer` does, and ProtocolError for
         a quote that isn't what was asked for.
         """
+        from billots.exchanging import keep_quote, unpaid
+        from billots.paying import check_amount
+        from billots.quoting import Offered, ask
+        from billots.teller import Teller
+
         mils, host = check_amount(amount), Host.parse(str(change_server))
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
@@ -74,6 +73,8 @@ class ExchangeVerbs(WalletSettings):
         self, offered: Offered, on_signed: Callable[[Transfer], None] | None = None
     ) -> Exchanged | NoExchange:
         """Give what was quoted, and wait for the change. Raises as `transfer` does."""
+        from billots.exchanging import exchange
+
         sender = self._sender(on_signed)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await asyncio.gather(*(circle.greet(link) for link in circle.links))
@@ -82,10 +83,15 @@ class ExchangeVerbs(WalletSettings):
 
     async def decline(self, offered: Offered) -> Exchanged:
         """Give nothing, and let the change server know, if it can be reached."""
+        from billots.exchanging import decline
+
         return await decline(offered, self.timeout_s)
 
     async def finish_exchanges(self) -> list[Exchanged]:
         """Go on with exchanges that were begun and aren't over. Raises as `transfer` does."""
+        from billots.exchange_book import ExchangeBook
+        from billots.exchanging import finish, unfinished
+
         sender = self._sender(None)
         if not ExchangeBook.path(sender.key.owner, sender.data_dir).exists():
             return []
@@ -101,6 +107,8 @@ class ExchangeVerbs(WalletSettings):
         `offline` opens no connection. Raises InputError for what is no proof, WrongNetwork,
         JournalError; Unreachable if no server answers.
         """
+        from billots.exchange_proof import ask_what_became, check_proof, decode_proof
+
         known = KnownServers(self._data_dir)
         checked = check_proof(
             decode_proof(data),

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
-from billots.exchange_proof import ProofCheck
-from billots.exchanging import Exchanged
 from billots.findings import AuditReport
 from billots.host import Host
 from billots.outcomes import (
@@ -26,9 +24,13 @@ from billots.outcomes import (
 )
 from billots.payment_request import PaymentRequest
 from billots.poll import Answer
-from billots.quoting import NoExchange, Offered
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport
+
+if TYPE_CHECKING:  # what only exchanges need is loaded by them
+    from billots.exchange_proof import ProofCheck
+    from billots.exchanging import Exchanged
+    from billots.quoting import NoExchange, Offered
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet", "Wallet"]
 
@@ -102,6 +104,8 @@ class Wallet:
         on_signed: Callable[[Transfer], None] | None = None,
     ) -> Exchanged | NoExchange:
         """See `AsyncWallet.change`; here `confirm` may wait for a person."""
+        from billots.quoting import NoExchange
+
         offered = _run(self.awaitable.quote_change(amount, change_server))
         if isinstance(offered, NoExchange):
             return offered

@@ -16,7 +16,7 @@ from billots.cli.printing import NO, OK, document, line, name, tell
 from billots.errors import InputError
 from billots.exchange_proof import Proof
 from billots.exchanging import Exchanged, Outcome
-from billots.network import Network, format_mils, parse_mils
+from billots.network import Network, format_mils
 from billots.quoting import NoExchange, Offered
 
 if TYPE_CHECKING:
@@ -30,16 +30,11 @@ _ASK = "no terminal to ask on: --yes exchanges without asking"
 
 def finish_open(settings: Settings, wallet: Wallet) -> int:
     """Go on with exchanges that were begun; OK if none is open any more."""
-    told = [_tell(settings, each, again=True) for each in wallet.finish_exchanges()]
-    return OK if all(status == OK for status in told) else NO
-
-
-def fee_limit(amount: str | None) -> int:
-    """The most mils that an exchange may cost if nobody is asked; raises InputError."""
-    try:
-        return 0 if amount is None else parse_mils(amount)
-    except ValueError as error:
-        raise InputError(f"--max-fee: {error}", "an amount is written 0.05") from error
+    for each in wallet.finish_exchanges():
+        status = _tell(settings, each, again=True)
+        if status != OK:
+            return status
+    return OK
 
 
 def exchange(

@@ -17,7 +17,8 @@ from billots.cli.actions import (
     warn_unkept,
 )
 from billots.cli.printing import NO, OK, document, line, show_code, tell
-from billots.network import ROWS_MAX, format_mils
+from billots.errors import InputError
+from billots.network import ROWS_MAX, format_mils, parse_mils
 
 if TYPE_CHECKING:
     from billots.cli.settings import Settings
@@ -40,16 +41,16 @@ def pay(
     """``--pay AMOUNT TO``, with ``--change-server HOST`` after an exchange if need be."""
     from billots.outcomes import NotExact, Payment
 
-    wallet = settings.wallet(unlock=True)
     with_change = change_server is not None and not dry_run
+    most = _fee_limit(max_fee) if yes else None
+    wallet = settings.wallet(unlock=True)
     if with_change and (status := _finish_exchanges(settings, wallet)) != OK:
         return status
     found = _pay(settings, wallet, amount, to, dry_run=dry_run)
     if isinstance(found, NotExact) and found.takes is None and with_change:
-        from billots.cli.exchanges import exchange, fee_limit
+        from billots.cli.exchanges import exchange
 
         assert change_server is not None
-        most = fee_limit(max_fee) if yes else None
         status = exchange(settings, wallet, found.mils, change_server, fee_max=most)
         if status != OK:
             return status
@@ -60,6 +61,14 @@ def pay(
         warn_exposed(settings.keyfile, found.transfer.sender)
         return _warn_open([found])
     return _show_plan(settings, found)
+
+
+def _fee_limit(amount: str | None) -> int:
+    """The most mils that an exchange may cost if nobody is asked; raises InputError."""
+    try:
+        return 0 if amount is None else parse_mils(amount)
+    except ValueError as error:
+        raise InputError(f"--max-fee: {error}", "an amount is written 0.05") from error
 
 
 def _finish_exchanges(settings: Settings, wallet: Wallet) -> int:
