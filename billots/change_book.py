@@ -21,10 +21,14 @@ from billots.errors import JournalError
 from billots.network import shown
 from billots.quote import Quote
 from billots.transfer import OwnerId, Transfer, TransferId
-from billots.user_data import user_data_directory
+from billots.user_data import replace_file, user_data_directory
 
 QUOTES_BYTES_MAX = 192 * 1024 * 1024
 """No new quotes from then on: what is left of the file is for what they need."""
+
+SHORTENED_BYTES = 64 * 1024 * 1024
+CLOSED_KEPT = 10_000
+"""From so many bytes on a start drops all exchanges that are at their end but the newest ones."""
 
 Kind = Literal["change", "refund"]
 
@@ -87,6 +91,21 @@ class Entry:
     sweep: Transfer | None = None
     closed: bool = False
 
+    def lines(self) -> Iterator[_Line]:
+        """The lines that tell of it."""
+        quote_id = self.quote.id
+        yield _Quoted(self.quote, self.asking, self.seed)
+        if self.paid is not None:
+            yield _Paid(quote_id, self.paid)
+        if self.what is not None and self.answer is not None:
+            yield _Answer(quote_id, self.what, self.answer)
+        if self.given:
+            yield _Given(quote_id)
+        if self.sweep is not None:
+            yield _Sweep(quote_id, self.sweep)
+        if self.closed:
+            yield _Closed(quote_id)
+
     @property
     def key(self) -> PrivateKey:
         """The key that the quote's owner id is of."""
@@ -120,7 +139,15 @@ class ChangeBook:
             file.close()
             raise JournalError(f"{shown(str(path), 200)} names a quote that isn't in it") from None
         file.lines = []
-        return book
+        closed = [entry for entry in book if entry.closed]
+        if file.size <= SHORTENED_BYTES or len(closed) <= CLOSED_KEPT:
+            return book
+        gone = {entry.quote.id for entry in closed[:-CLOSED_KEPT]}
+        lines = (line for e in book if e.quote.id not in gone for line in e.lines())
+        content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        replace_file(path, head + b"\n" + content)
+        file.close()  # and the lock with it: the new file has its own
+        return cls.open(owner, directory)
 
     def close(self) -> None:
         """Give up the lock."""

@@ -194,7 +194,7 @@ class ChangeServer(AsyncWallet):
     async def redeem(self, params: Redeem) -> Redeemed:
         """The one answer to a quote that was paid, once it is final; raises Refusal.
 
-        The same again is answered with the same transfer, for ever.
+        The same again is answered with the same transfer.
         """
         entry = self._book.find(params.quote.id)
         if entry is None:

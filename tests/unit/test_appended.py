@@ -179,6 +179,38 @@ def test_a_book_that_is_nearly_full_takes_the_steps_of_old_quotes(tmp_path, monk
     book.close()
 
 
+def test_attack_exchanges_without_end_do_not_fill_the_book_for_ever(tmp_path, monkeypatch):
+    """At a start the oldest of those that are at their end are dropped, and nothing else."""
+    book = ChangeBook.open(TILL.owner, tmp_path)
+    for number in range(1, 6):
+        entry = book.quoted(quote(number), f"{number:064x}", FRESH)
+        if number == 2:
+            continue  # never paid: money may still come
+        book.answer(entry, "change", CHANGE)
+        if number != 3:
+            book.given(entry)
+            book.closed(entry)
+    before = {entry.quote.id: entry for entry in book}
+    book.close()
+    monkeypatch.setattr("billots.change_book.CLOSED_KEPT", 1)
+    ChangeBook.open(TILL.owner, tmp_path).close()
+    whole = file_of(tmp_path).read_bytes()
+    monkeypatch.setattr("billots.change_book.SHORTENED_BYTES", 0)
+    book = ChangeBook.open(TILL.owner, tmp_path)
+    kept = [quote(number).id for number in (2, 3, 5)]
+    assert [entry.quote.id for entry in book] == kept
+    assert [*book] == [before[quote_id] for quote_id in kept]
+    assert len(file_of(tmp_path).read_bytes()) < len(whole)
+    assert stat.S_IMODE(file_of(tmp_path).stat().st_mode) == 0o600
+    book.quoted(quote(9), ASKED, FRESH)
+    with pytest.raises(JournalError, match="locked"):
+        ChangeBook.open(TILL.owner, tmp_path)
+    book.close()
+    again = ChangeBook.open(TILL.owner, tmp_path)
+    assert [entry.quote.id for entry in again] == [*kept, quote(9).id]
+    again.close()
+
+
 def test_a_full_file_takes_nothing_more(tmp_path, monkeypatch):
     book = ChangeBook.open(TILL.owner, tmp_path)
     before = file_of(tmp_path).read_bytes()
