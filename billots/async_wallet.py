@@ -18,6 +18,7 @@ from billots.arrivals import Received, WatchNote
 from billots.audit import Audit
 from billots.crypto import PrivateKey, load_public_key, owner_id
 from billots.errors import InputError, KeyFileError
+from billots.exchange_verbs import ExchangeVerbs
 from billots.findings import AuditReport
 from billots.history import History, history
 from billots.host import Host, parse_hosts
@@ -48,13 +49,13 @@ from billots.sampling import sample_own
 from billots.sending import check_request, send
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport, trust_report
-from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED, WalletSettings
+from billots.wallet_settings import DEFAULT_SERVER, DEFAULT_TRUSTED
 from billots.watching import Watch, WatchPlan
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet"]
 
 
-class AsyncWallet(WalletSettings):
+class AsyncWallet(ExchangeVerbs):
     """A key and the servers that its owner trusts. Nothing is read before a verb needs it.
 
     `server` takes transfers and answers `who_owns`; `trusted` is the list that is counted, by

@@ -21,7 +21,7 @@ from billots.errors import (
 from billots.holding import Holding, Status
 from billots.journal import Journal
 from billots.keeping import Keeper
-from billots.kept_receipts import KeptReceipt
+from billots.kept_receipts import KeptReceipt, KeptReceipts
 from billots.link import Link, Problem
 from billots.messages import Accepted, SendTransfer
 from billots.network import ROWS_MAX, check_owner_id, split_billot_id
@@ -218,7 +218,7 @@ async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:
         if link.problem in _PASSED_OVER:
             continue
         try:
-            statement = await _offer(sender, circle, link, signed.transfer)
+            statement = await offer(sender.keeper.store, circle, link, signed.transfer)
         except Refused as refused:
             await _note_answer(sender, circle, link, signed)
             ours = in_our_words(refused, signed.transfer, sender.command)
@@ -245,22 +245,22 @@ async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:
     )
 
 
-async def _offer(sender: Sender, circle: Circle, link: Link, transfer: Transfer) -> Statement:
+async def offer(store: KeptReceipts, circle: Circle, link: Link, transfer: Transfer) -> Statement:
     """Submit a transfer, and once more with the receipts that may turn a refusal into a yes."""
     try:
         return await _hand_over(circle, link, transfer)
     except Refused as refused:
-        calls = bundled(_spent(sender, transfer)) if refused.name in ANSWERED_BY_RECEIPTS else []
+        calls = bundled(_spent(store, transfer)) if refused.name in ANSWERED_BY_RECEIPTS else []
         if not calls:
             raise
     await settle(link, calls[:-1])
     return await _hand_over(circle, link, transfer, calls[-1])
 
 
-def _spent(sender: Sender, transfer: Transfer) -> list[KeptReceipt]:
+def _spent(store: KeptReceipts, transfer: Transfer) -> list[KeptReceipt]:
     """The receipts kept of what a transfer spends."""
     seqs = dict(transfer.billots)
-    kept = sender.keeper.store.find(transfer.network, list(seqs))
+    kept = store.find(transfer.network, list(seqs))
     return [
         each
         for billot, each in kept.items()

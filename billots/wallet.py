@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from billots.arrivals import Received, WatchNote
 from billots.async_wallet import DEFAULT_SERVER, DEFAULT_TRUSTED, AsyncWallet
@@ -28,6 +28,11 @@ from billots.payment_request import PaymentRequest
 from billots.poll import Answer
 from billots.transfer import Transfer
 from billots.trust_check import TrustReport
+
+if TYPE_CHECKING:  # what only exchanges need is loaded by them
+    from billots.exchange_proof import ProofCheck
+    from billots.exchanging import Exchanged
+    from billots.quoting import NoExchange, Offered
 
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TRUSTED", "AsyncWallet", "Wallet"]
 
@@ -100,6 +105,31 @@ class Wallet:
             on_signed=on_signed,
         )
         return run_verb(verb)
+
+    def change(
+        self,
+        amount: str | int,
+        change_server: Host | str,
+        confirm: Callable[[Offered], bool],
+        on_signed: Callable[[Transfer], None] | None = None,
+    ) -> Exchanged | NoExchange:
+        """See `AsyncWallet.change`; here `confirm` may wait for a person."""
+        from billots.quoting import NoExchange
+
+        offered = run_verb(self.awaitable.quote_change(amount, change_server))
+        if isinstance(offered, NoExchange):
+            return offered
+        if not confirm(offered):
+            return run_verb(self.awaitable.decline(offered))
+        return run_verb(self.awaitable.exchange(offered, on_signed))
+
+    def finish_exchanges(self) -> list[Exchanged]:
+        """See `AsyncWallet.finish_exchanges`."""
+        return run_verb(self.awaitable.finish_exchanges())
+
+    def check_proof(self, data: bytes, *, offline: bool = False) -> ProofCheck:
+        """See `AsyncWallet.check_proof`."""
+        return run_verb(self.awaitable.check_proof(data, offline=offline))
 
     def request(self, amount: str | int | None = None, ref: str | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""

@@ -34,6 +34,7 @@ Examples:
   bwallet --request 0.35 --ref "invoice 17"
   bwallet --pay 187.65 bob --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --watch --trusted a.org:7333, b.org:7334, c.org:7335
+  bwallet --pay 0.35 bob --change-server change.org:7340
   bwallet --receipt a-1 --trusted a.org:7333, b.org:7334, c.org:7335
   bwallet --verify-receipt receipt-a-1.json --trusted a.org:7333#KEY
   bwallet --accept-key a.org:7333
@@ -66,7 +67,7 @@ ACTIONS = {
     "--check-owner": _Action("actions", "check_owner"),
     "--who-owns": _Action("actions", "who_owns"),
     "--transfer": _Action("actions", "transfer"),
-    "--pay": _Action("payments", "pay", ("dry_run", "ref")),
+    "--pay": _Action("payments", "pay", ("dry_run", "ref", "change_server", "yes", "max_fee")),
     "--request": _Action("payments", "request", ("qr", "ref")),
     "--watch": _Action("watching", "watch"),
     "--history": _Action("history", "history"),
@@ -85,6 +86,8 @@ COMPANY = {
     "--dry-run": ("--pay",),
     "--qr": ("--request", "--hash"),
     "--ref": ("--request", "--pay"),
+    "--yes": ("--pay",),
+    "--max-fee": ("--pay",),
     "--passphrase": ("--genkeys",),
 }
 """Options that mean nothing without one of these actions."""
@@ -212,6 +215,17 @@ class _Command(click.Command):
     help="With --request or --pay: what it is for. Another TEXT is another payment.",
 )
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
+@_action("--yes", is_flag=True, help="With --change-server: exchange without asking.")
+@_action(
+    "--max-fee",
+    metavar="AMOUNT",
+    help="With --yes: the most that an exchange may cost.  [default: 0]",
+)
+@click.option(
+    "--change-server",
+    metavar="HOST",
+    help="With --pay: who gives change if no notes make the amount; h:p#KEY pins its key.",
+)
 @_action(
     "--count",
     type=click.IntRange(1, 4096),

@@ -47,7 +47,7 @@ def receipt(settings: Settings, billot: str, output: str | None) -> int:
 
 def verify_receipt(settings: Settings, file: str) -> int:
     """``--verify-receipt FILE``."""
-    check = settings.wallet().verify_receipt(_read(Path(file)))
+    check = settings.wallet().verify_receipt(read_paper(Path(file), "not a receipt"))
     if settings.json:
         document(documents.receipt_check_fields(check))
     else:
@@ -139,7 +139,8 @@ def _too_few(check: ReceiptCheck) -> str:
     return f"{check.needed} of {check.n} votes needed, {counted}"
 
 
-def _read(path: Path) -> bytes:
+def read_paper(path: Path, otherwise: str) -> bytes:
+    """The content of a file that somebody else may have made; raises InputError."""
     try:
         with path.open("rb") as file:
             content = file.read(_RECEIPT_BYTES_MAX + 1)
@@ -147,7 +148,7 @@ def _read(path: Path) -> bytes:
         why = error.strerror if isinstance(error, OSError) else "not a file name"
         raise InputError(f"can't read {name(path)}: {why}") from error
     if len(content) > _RECEIPT_BYTES_MAX:
-        raise InputError(f"not a receipt: {name(path)} is over {_RECEIPT_BYTES_MAX} bytes")
+        raise InputError(f"{otherwise}: {name(path)} is over {_RECEIPT_BYTES_MAX} bytes")
     return content
 
 

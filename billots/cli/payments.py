@@ -19,7 +19,8 @@ from billots.cli.actions import (
 )
 from billots.cli.printing import NO, OK, document, line, show_code, tell
 from billots.cli.program import printable
-from billots.network import ROWS_MAX, format_mils
+from billots.errors import InputError
+from billots.network import ROWS_MAX, format_mils, parse_mils
 
 if TYPE_CHECKING:
     from billots.cli.settings import Settings
@@ -29,11 +30,64 @@ if TYPE_CHECKING:
     from billots.wallet import Wallet
 
 
-def pay(settings: Settings, amount: str, to: str, *, dry_run: bool, ref: str | None) -> int:
-    """``--pay AMOUNT TO``."""
+def pay(
+    settings: Settings,
+    amount: str,
+    to: str,
+    *,
+    dry_run: bool,
+    ref: str | None,
+    change_server: str | None = None,
+    yes: bool = False,
+    max_fee: str | None = None,
+) -> int:
+    """``--pay AMOUNT TO``, with ``--change-server HOST`` after an exchange if need be."""
     from billots.outcomes import NotExact, Payment
 
+    for option, value in (("--yes", yes), ("--max-fee", max_fee)):
+        if value and change_server is None:
+            raise InputError(f"{option} goes with --change-server")
+    with_change = change_server is not None and not dry_run
+    most = _fee_limit(max_fee) if yes else None
     wallet = settings.wallet(unlock=True)
+    if with_change and (status := _finish_exchanges(settings, wallet)) != OK:
+        return status
+    found = _pay(settings, wallet, amount, to, ref=ref, dry_run=dry_run)
+    if isinstance(found, NotExact) and found.takes is None and with_change:
+        from billots.cli.exchanges import exchange
+
+        assert change_server is not None
+        status = exchange(settings, wallet, found.mils, change_server, fee_max=most)
+        if status != OK:
+            return status
+        found = _pay(settings, wallet, amount, to, ref=ref, dry_run=False)
+    if isinstance(found, NotExact):
+        return _show_not_exact(settings, found)
+    if isinstance(found, Payment):
+        warn_exposed(settings.keyfile, found.transfer.sender)
+        warn_quorum(found.n, found.needed)
+        return _warn_open([found])
+    return _show_plan(settings, found)
+
+
+def _fee_limit(amount: str | None) -> int:
+    """The most mils that an exchange may cost if nobody is asked; raises InputError."""
+    try:
+        return 0 if amount is None else parse_mils(amount)
+    except ValueError as error:
+        raise InputError(f"--max-fee: {error}", "an amount is written 0.05") from error
+
+
+def _finish_exchanges(settings: Settings, wallet: Wallet) -> int:
+    from billots.cli.exchanges import finish_open
+
+    return finish_open(settings, wallet)
+
+
+def _pay(
+    settings: Settings, wallet: Wallet, amount: str, to: str, *, ref: str | None, dry_run: bool
+) -> Payment | Plan | NotExact:
+    """One try."""
     signed: list[Transfer] = []
     with ExitStack() as live:
 
@@ -42,7 +96,7 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool, ref: str | N
             _tell(settings, [payment])
 
         try:
-            found = wallet.pay(
+            return wallet.pay(
                 amount or None,
                 to,
                 ref=ref,
@@ -55,18 +109,13 @@ def pay(settings: Settings, amount: str, to: str, *, dry_run: bool, ref: str | N
             live.close()
             tell_interrupted(settings, signed[0] if signed else None)
             raise
-    if isinstance(found, NotExact):
-        return _show_not_exact(settings, found)
-    if isinstance(found, Payment):
-        warn_exposed(settings.keyfile, found.transfer.sender)
-        warn_quorum(found.n, found.needed)
-        return _warn_open([found])
-    return _show_plan(settings, found)
 
 
 def resume(settings: Settings) -> int:
     """``--resume``."""
     wallet = settings.wallet(unlock=True)
+    if (status := _finish_exchanges(settings, wallet)) != OK:
+        return status
     with ExitStack() as live:
 
         def tell_paid(payments: list[Payment]) -> None:
@@ -204,6 +253,8 @@ def _show_not_exact(settings: Settings, found: NotExact) -> int:
     if near:
         line(f"nearest amounts: {' and '.join(near)}")
     line(f"Total: {format_mils(found.total_mils)}")
+    if found.total_mils >= found.mils:
+        line("with change: the same command and --change-server HOST")
     return NO
 
 

@@ -20,6 +20,11 @@ def bmint() -> NoReturn:
     _run("billots.cli.bmint")
 
 
+def bchange() -> NoReturn:
+    """Run ``bchange``."""
+    _run("billots.cli.bchange")
+
+
 def bwallet() -> NoReturn:
     """Run ``bwallet``."""
     _run("billots.cli.bwallet")

@@ -72,7 +72,9 @@ def test_no_exact_set_says_what_is_near(terminal):
     assert (err, status) == ("", 1)
     assert out == (
         "No exact set: no billots of yours make 30\nnearest amounts: 20 and 50\nTotal: 170\n"
+        "with change: the same command and --change-server HOST\n"
     )
+    assert "--change-server" not in terminal.run("--pay", "171", USER2.owner)[0], "it can't help"
     out, _, status = terminal.run("--pay", "171", USER2.owner, "--json")
     assert status == 1
     document = json.loads(out)

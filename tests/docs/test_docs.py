@@ -17,6 +17,7 @@ import exchange
 import pytest
 from shell import Shell
 
+from billots.cli.bchange import command as bchange
 from billots.cli.bmint import command as bmint
 from billots.cli.bserver import command as bserver
 from billots.cli.bwallet import bwallet
@@ -27,6 +28,7 @@ from billots.mock.bservers import command as mock_bservers
 from billots.mock.disputed import command as mock_disputed
 
 COMMANDS = {
+    "bchange": bchange,
     "bmint": bmint,
     "bserver": bserver,
     "bwallet": bwallet,

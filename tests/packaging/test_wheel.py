@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("bmint", "bserver", "bwallet", "mock_bservers", "mock_disputed")
+COMMANDS = ("bchange", "bmint", "bserver", "bwallet", "mock_bservers", "mock_disputed")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -22,10 +22,10 @@ FOLDERS = {"billots": ROOT / "billots", "billots.mock": ROOT / "mock"}
 ORDER = {
     "values": (
         "errors version limits lazy network framing host hosts crypto merkle holding notifications "
-        "purse handful owners payment_request rationing runs"
+        "purse handful change_plan owners payment_request rationing runs"
     ),
     "what is signed and said": (
-        "quorum trust_lists transfer statement feed receipt messages jsonrpc"
+        "quorum trust_lists transfer statement feed receipt messages jsonrpc quote change_wire"
     ),
     "stores": (
         "store.interface store.records store.plan store.keyvalue store.memory store.folder "
@@ -44,15 +44,19 @@ ORDER = {
     ),
     "the wallet's files": (
         "user_data founding order second_signature journal_lines journal contacts known_servers "
-        "receipt_rows kept_receipts faucet_book"
+        "receipt_rows kept_receipts faucet_book appended change_book exchange_book"
     ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",
     "wallet": (
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
         "owner_check presenting signing sending paying issuing proving accepting feed_votes "
-        "findings audit sampling announced arrivals watching history wallet_settings async_wallet "
-        "wallet supply mint payouts dispensing"
+        "findings audit sampling announced arrivals watching history wallet_settings delivering "
+        "exchange_proof teller quoting exchanging exchange_verbs async_wallet wallet supply mint "
+        "payouts dispensing"
+    ),
+    "change server": (
+        "change_limits change_tokens change_float change_work changing change_listening"
     ),
     "pages": (
         "web web.option web.assets web.guard web.kit web.streams web.wire web.serving "
@@ -61,9 +65,9 @@ ORDER = {
     ),
     "commands": (
         "cli cli.program cli.live cli.printing cli.options cli.settings cli.documents cli.papers "
-        "cli.audits cli.actions cli.payments cli.watching cli.history cli.pages cli.bserver "
-        "cli.bwallet cli.mint_init cli.mint_issue cli.mint_audit cli.mint_faucet cli.bmint "
-        "cli.start"
+        "cli.audits cli.actions cli.exchanges cli.payments cli.watching cli.history cli.pages "
+        "cli.bserver cli.bwallet cli.mint_init cli.mint_issue cli.mint_audit cli.mint_faucet "
+        "cli.bmint cli.change_serve cli.change_verify cli.bchange cli.start"
     ),
     "mock": "mock mock.bservers mock.disputed",
     "data only": "networks",
@@ -71,10 +75,15 @@ ORDER = {
 LAYERS = {layer: [f"billots.{name}" for name in names.split()] for layer, names in ORDER.items()}
 RANKS = {name: rank for rank, name in enumerate(chain(*LAYERS.values()))}
 
-ASYNC = {"the wire", "server", "wallet", "pages", "mock"}
+ASYNC = {"the wire", "server", "wallet", "change server", "pages", "mock"}
 CONFINED = {
     # what may be imported, and where: layers, or modules
-    "asyncio": {*ASYNC, "billots.cli.bserver", "billots.cli.mint_faucet"},
+    "asyncio": {
+        *ASYNC,
+        "billots.cli.bserver",
+        "billots.cli.change_serve",
+        "billots.cli.mint_faucet",
+    },
     "click": {"commands", "mock"},
     "concurrent": {"server"},
     "cryptography": {"billots.crypto"},
@@ -102,11 +111,12 @@ CONFINED = {
     "sqlite3": {"billots.kept_receipts", "billots.receipt_rows"},
     "subprocess": set(),
     "threading": {"stores", "billots.server"},
-    # `started` in `info`, and when something was signed or came, by which nothing is decided; the
-    # clocks that a faucet's book is handed
+    # `started` in `info`, and when something was signed or came, by which nothing is decided;
+    # until when a quote says that it holds; the clocks that a faucet's book is handed
     "time": {
         "billots.server",
         "billots.wallet_settings",
+        "billots.changing",
         "billots.cli.history",
         "billots.cli.mint_faucet",
     },
@@ -114,6 +124,7 @@ CONFINED = {
     "uvloop": {"billots.cli.bserver"},
 }
 FILES = {
+    "billots.appended",
     "billots.contacts",
     "billots.crypto",  # key files
     "billots.faucet_book",
