@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import NoReturn
 
 import click
 
-from billots.cli.program import run_command
+from billots.cli.program import Subcommands, run_command
 from billots.cli.settings import STATUSES
 from billots.version import __version__
 
@@ -24,24 +23,9 @@ Examples:
 _MODULES = {"serve": "change_serve", "verify-proof": "change_verify"}
 
 
-class _Commands(click.Group):
-    """Subcommands, each in a module of its own that is loaded when it is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(_MODULES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in _MODULES:
-            return None
-        command = import_module(f"billots.cli.{_MODULES[cmd_name]}").command
-        assert isinstance(command, click.Command)
-        return command
-
-
 @click.group(
-    cls=_Commands,
+    cls=Subcommands,
+    modules=_MODULES,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

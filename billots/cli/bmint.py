@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import NoReturn
 
 import click
 
-from billots.cli.program import run_command
+from billots.cli.program import Subcommands, run_command
 from billots.cli.settings import STATUSES
 from billots.version import __version__
 
@@ -30,26 +29,9 @@ BMINT_KEYFILE and so on.
 """
 
 
-class _Commands(click.Group):
-    """Subcommands, each in a module of its own that is loaded when it is wanted."""
-
-    modules = ("init", "issue", "audit", "faucet")
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(self.modules)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in self.modules:
-            return None
-        command = import_module(f"billots.cli.mint_{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-
 @click.group(
-    cls=_Commands,
+    cls=Subcommands,
+    modules={name: f"mint_{name}" for name in ("init", "issue", "audit", "faucet")},
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

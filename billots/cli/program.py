@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import reduce
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -69,6 +70,31 @@ def _in_list(arguments: list[str], index: int, option: str) -> bool:
         if not (word.endswith(",") or arguments[index + 1].startswith(",")):
             return False
     return False
+
+
+class Subcommands(click.Group):
+    """Subcommands, each in a module of its own that is loaded when it is wanted.
+
+    `modules` has the module of ``billots.cli`` for each name; its ``command`` is the subcommand.
+    """
+
+    def __init__(self, *words: Any, modules: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self._modules = dict(modules or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order in which they are needed."""
+        del ctx
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, or None."""
+        del ctx
+        if cmd_name not in self._modules:
+            return None
+        command = import_module(f"billots.cli.{self._modules[cmd_name]}").command
+        assert isinstance(command, click.Command)
+        return command
 
 
 def run_command(
