@@ -212,12 +212,18 @@ class AsyncWallet(ExchangeVerbs):
         tell: Callable[[list[Payment]], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
     ) -> list[Payment]:
-        """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`."""
+        """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`.
+
+        What servers refuse is raised once all others are finished and told.
+        """
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
-            payments = await resume(sender, circle, on_answer)
-        tell(payments)
-        await done_with(sender, payments)
+            payments, refused = await resume(sender, circle, on_answer)
+        if payments or refused is None:
+            tell(payments)
+            await done_with(sender, payments)
+        if refused is not None:
+            raise refused
         return payments
 
     def watch(

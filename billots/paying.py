@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from billots.circle import Circle
-from billots.errors import InputError, Unreachable, WrongNetwork
+from billots.errors import InputError, Refused, Unreachable, WrongNetwork
 from billots.holding import Holding
 from billots.journal import Entry
 from billots.listing import allocated_runs, ask_all, list_billots, within
@@ -184,10 +184,19 @@ async def done_with(sender: Sender, payments: Iterable[Payment]) -> None:
 
 async def resume(
     sender: Sender, circle: Circle, on_answer: OnAnswer | None = None
-) -> list[Payment]:
-    """Finish all that was signed and isn't final, the oldest first. Raises as `pay` does."""
-    entries = await _unfinished(sender, circle)
-    return [await finish(sender, circle, entry, on_answer) for entry in entries]
+) -> tuple[list[Payment], Refused | None]:
+    """Finish all that was signed and isn't final, the oldest first. Raises as `pay` does.
+
+    One that servers refuse doesn't keep the others: its refusal, the first, is returned.
+    """
+    payments: list[Payment] = []
+    refused: Refused | None = None
+    for entry in await _unfinished(sender, circle):
+        try:
+            payments.append(await finish(sender, circle, entry, on_answer))
+        except Refused as error:
+            refused = refused or error
+    return payments, refused
 
 
 async def finish(

@@ -17,9 +17,9 @@ from billots.cli.actions import (
     warn_servers,
     warn_unkept,
 )
-from billots.cli.printing import NO, OK, document, line, show_code, tell
-from billots.cli.program import printable
-from billots.errors import InputError
+from billots.cli.printing import NO, OK, PROGRAM, document, line, show_code, tell
+from billots.cli.program import fail, printable
+from billots.errors import InputError, Refused
 from billots.network import ROWS_MAX, format_mils, parse_mils
 
 if TYPE_CHECKING:
@@ -116,14 +116,21 @@ def resume(settings: Settings) -> int:
     wallet = settings.wallet(unlock=True)
     if (status := _finish_exchanges(settings, wallet)) != OK:
         return status
+    told: list[Payment] = []
     with ExitStack() as live:
 
         def tell_paid(payments: list[Payment]) -> None:
             live.close()
             _tell(settings, payments)
+            told.extend(payments)
 
         on_answer = live.enter_context(_live(settings, wallet))
-        payments = wallet.resume(tell_paid, on_answer)
+        try:
+            payments = wallet.resume(tell_paid, on_answer)
+        except Refused as error:
+            if not (told and settings.json):
+                raise
+            return fail(PROGRAM, str(error), error.hint, NO)  # the one document is out already
     if not payments and not settings.json:
         line("Nothing to resume: all that --pay signed is final.")
     return _warn_open(payments)

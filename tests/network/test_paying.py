@@ -164,6 +164,25 @@ def test_what_the_payee_has_spent_by_now_was_paid(tmp_path):
     playing(tmp_path, play)
 
 
+def test_a_payment_that_is_refused_keeps_no_other(tmp_path):
+    async def play(mesh):
+        mine = wallet(tmp_path, mesh)
+        with Journal.open(USER1.owner, tmp_path / "data") as journal:
+            journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000)
+            journal.sign(signed(USER1, USER2, ("b-1", 1)), pays=50_000)
+        await submit(mesh.hosts[0], signed(USER1, USER3, ("a-1", 1)))
+        await mesh.settled("a-1", 1, USER3.owner)
+        told = []
+        with pytest.raises(Refused, match="a-1"):
+            await mine.resume(told.extend)
+        (paid,) = told
+        assert paid.is_final
+        assert paid.mils == 50_000
+        assert len(journalled(tmp_path)[1]) == 1
+
+    playing(tmp_path, play)
+
+
 def test_attack_what_somebody_else_passed_on_was_not_paid(tmp_path):
     """Another wallet of the same key was first, with another payee: this one has nothing."""
 
