@@ -16,14 +16,14 @@ from pathlib import Path
 
 from blocks import ROOT, Typed, missing
 
-_FIRST, _COUNT = 7333, 17
-_PORT = re.compile(r"(?<![\d.])73[34]\d(?!\d)")
+_FIRST, _COUNT = 7333, 29
+_PORT = re.compile(r"(?<![\d.])73[3-6]\d(?!\d)")
 _MARK = "--- exit status "
 _LINE_S = 30.0
 
 
 class Shell:
-    """Ports 7333 to 7349 stand for as many that are free; all else runs as it is written."""
+    """Ports 7333 to 7361 stand for as many that are free; all else runs as it is written."""
 
     def __init__(self, folder: Path) -> None:
         self._base = _free_ports()
