@@ -12,15 +12,18 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from billots.errors import InputError, JournalError
 from billots.network import shown
 from billots.receipt import Receipt, decode_receipt
-from billots.receipt_rows import SCHEMA, TIMES, drop, insert, is_later, rows_of, typed
+from billots.receipt_rows import RECEIVED, SCHEMA, drop, insert, is_later, note, rows_of, typed
 from billots.transfer import Row, Transfer
 from billots.user_data import naming, user_data_directory
+
+Kind = TypeVar("Kind")
 
 VERSION = 1
 LOCKED_S_MAX = 5.0
@@ -48,7 +51,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class KeptPayment:
-    """A transfer of which receipts are kept, for `rows` of it; `at` is when the first one was."""
+    """A transfer of which receipts were kept, for `rows` of it; `at` is when the first one was."""
 
     transfer: Transfer
     rows: tuple[Row, ...]
@@ -118,30 +121,39 @@ class KeptReceipts:
             raise self._unusable("is damaged") from error
 
     def payments(self, owner: str) -> list[KeptPayment]:
-        """What `owner` was paid, as far as receipts of it are kept still; in the order of keeping.
+        """What `owner` was paid, as far as receipts of it were ever kept; in the order of keeping.
 
-        A billot that came again has only its newest receipt.
+        Of what was kept by a release that had no list of it, only billots that did not come again.
         """
         rows: dict[bytes, list[Row]] = {}
+        older: dict[bytes, list[Row]] = {}
         times: dict[bytes, int] = {}
         with self._reading() as database:
             if database is None:
                 return []
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'received'").fetchone():
+                found = database.execute("SELECT body, moved, at FROM received ORDER BY rowid")
+                for body, moved, at in typed(found, (bytes, bytes, int)):
+                    rows[body] = self._decoded(moved, list[Row])
+                    times[body] = at
             order = "FROM transfers t JOIN receipts r ON r.transfer = t.id ORDER BY t.rowid"
             found = database.execute(f"SELECT t.body, r.billot, r.seq {order}")
             for body, billot, seq in typed(found, (bytes, str, int)):
-                rows.setdefault(body, []).append((billot, seq))
-            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'times'").fetchone():
-                times = dict(typed(database.execute("SELECT * FROM times"), (bytes, int)))
-        try:
-            moves = {body: msgspec.json.decode(body, type=Transfer) for body in rows}
-        except msgspec.DecodeError as error:
-            raise self._unusable("is damaged") from error
+                if body not in times:
+                    older.setdefault(body, []).append((billot, seq))
+        rows = {**older, **rows}
+        moves = {body: self._decoded(body, Transfer) for body in rows}
         return [
-            KeptPayment(move, tuple(rows[body]), times.get(bytes.fromhex(move.id)))
+            KeptPayment(move, tuple(rows[body]), times.get(body) or None)
             for body, move in moves.items()
             if move.to == owner
         ]
+
+    def _decoded(self, body: bytes, kind: type[Kind]) -> Kind:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise self._unusable("is damaged") from error
 
     def keep(
         self,
@@ -163,17 +175,14 @@ class KeptReceipts:
                 for kept in given.values()
                 if kept.billot in afresh or not is_later(database, network_id, kept)
             ]
-            gone = [move for kept in newer for move in drop(database, (network_id, kept.billot))]
+            moves: dict[str, tuple[Transfer, list[Row]]] = {}
             for kept in newer:
+                drop(database, (network_id, kept.billot))
                 insert(database, network_id, kept, written)
-            times = {(bytes.fromhex(kept.receipt.transfer.id), at) for kept in newer}
-            if at is not None:
-                database.executemany("INSERT OR IGNORE INTO times VALUES (?, ?)", times)
-            database.executemany(
-                "DELETE FROM times WHERE transfer = ?1 "
-                "AND NOT EXISTS (SELECT 1 FROM transfers WHERE id = ?1)",
-                gone,
-            )
+                transfer = kept.receipt.transfer
+                moves.setdefault(transfer.id, (transfer, []))[1].append((kept.billot, kept.seq))
+            for transfer, rows in moves.values():
+                note(database, transfer, rows, at)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -195,7 +204,7 @@ class KeptReceipts:
                     database.execute(statement)
                 database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
-            database.execute(TIMES)
+            database.execute(RECEIVED)
             yield database
 
     @contextlib.contextmanager
@@ -227,7 +236,8 @@ class KeptReceipts:
     def _naming(self) -> Iterator[None]:
         try:
             yield
-        except (MemoryError, OverflowError) as error:  # what SQLite makes of some damages
+        # What SQLite makes of some damages; an error in words that are none is one, too.
+        except (MemoryError, OverflowError, UnicodeDecodeError) as error:
             raise self._unusable("is damaged") from error
         except sqlite3.Error as error:
             name = str(error)

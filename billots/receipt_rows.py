@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from billots.receipt import server_of
+from billots.transfer import Row, Transfer
 
 if TYPE_CHECKING:
     from billots.kept_receipts import KeptReceipt
@@ -31,8 +32,13 @@ CREATE TABLE counted (
     PRIMARY KEY (network, billot, vote)) WITHOUT ROWID;
 CREATE INDEX counted_by_vote ON counted (vote);
 """
-TIMES = "CREATE TABLE IF NOT EXISTS times (transfer BLOB PRIMARY KEY, at INTEGER NOT NULL)"
-"""When a transfer's first receipt was kept, in seconds since 1970. Older files have none."""
+RECEIVED = """
+CREATE TABLE IF NOT EXISTS received (
+    transfer BLOB PRIMARY KEY, body BLOB NOT NULL, moved BLOB NOT NULL, at INTEGER NOT NULL)
+"""
+"""Every transfer of which a receipt was ever kept, and of which of its rows, for the history: a
+receipt gives way to the billot's next one, and an account book loses no line. `at` is when the
+first was kept, in seconds since 1970, 0 if nobody knew. Older files have no such table."""
 
 
 def rows_of(
@@ -95,8 +101,23 @@ def insert(
         )
 
 
-def drop(database: sqlite3.Connection, place: tuple[str, str]) -> list[tuple[bytes]]:
-    """Take a receipt out, and what no other one needs; the ids of its transfer."""
+def note(
+    database: sqlite3.Connection, transfer: Transfer, rows: Iterable[Row], at: int | None
+) -> None:
+    """Write down for good that these rows of a transfer were received."""
+    place = (bytes.fromhex(transfer.id),)
+    found = database.execute("SELECT moved FROM received WHERE transfer = ?", place).fetchone()
+    before = msgspec.json.decode(found[0], type=list[Row]) if found is not None else []
+    moved = msgspec.json.encode(sorted({*before, *rows}))
+    if found is None:
+        body = msgspec.json.encode(transfer)
+        database.execute("INSERT INTO received VALUES (?, ?, ?, ?)", (*place, body, moved, at or 0))
+    elif moved != found[0]:
+        database.execute("UPDATE received SET moved = ? WHERE transfer = ?", (moved, *place))
+
+
+def drop(database: sqlite3.Connection, place: tuple[str, str]) -> None:
+    """Take a receipt out, and what no other one needs."""
     votes = database.execute(
         "SELECT vote FROM counted WHERE network = ? AND billot = ?", place
     ).fetchall()
@@ -114,4 +135,3 @@ def drop(database: sqlite3.Connection, place: tuple[str, str]) -> list[tuple[byt
         "AND NOT EXISTS (SELECT 1 FROM receipts WHERE transfer = ?1)",
         transfers,
     )
-    return transfers

@@ -263,22 +263,30 @@ def test_what_was_paid_with_when_it_was_kept(tmp_path):
     assert [set(each.rows) for each in told] == [{("a-1", 1), ("b-1", 4)}, {("c-1", 2)}]
 
 
-def test_what_is_kept_again_keeps_its_time_and_what_is_gone_has_none(tmp_path):
+def test_what_is_kept_again_keeps_its_time(tmp_path):
     kept = KeptReceipts(tmp_path)
     kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
     kept.keep(TEST.id, receipts(("a-1", 1), servers=SERVERS[:5]), at=200)
     assert [each.at for each in kept.payments(BOB.owner)] == [100]
-    kept.keep(TEST.id, receipts(("a-1", 2)), at=300)
-    assert [(each.rows, each.at) for each in kept.payments(BOB.owner)] == [((("a-1", 2),), 300)]
-    with closing(sqlite3.connect(kept.path)) as database:
-        assert database.execute("SELECT count(*) FROM times").fetchone() == (1,)
 
 
-def test_a_file_of_before_has_no_times_and_gets_them(tmp_path):
+def test_a_billot_that_comes_again_was_received_twice(tmp_path):
+    """Its receipt gives way, and the book of what came in loses no line."""
+    kept = KeptReceipts(tmp_path)
+    kept.keep(TEST.id, receipts(("a-1", 1), ("b-1", 1)), at=100)
+    kept.keep(TEST.id, receipts(("a-1", 3)), at=300)
+    assert [(each.rows, each.at) for each in kept.payments(BOB.owner)] == [
+        ((("a-1", 1), ("b-1", 1)), 100),
+        ((("a-1", 3),), 300),
+    ]
+    assert kept.summary(TEST.id)["a-1"].seq == 3
+
+
+def test_a_file_of_before_has_no_book_and_gets_one(tmp_path):
     kept = KeptReceipts(tmp_path)
     kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
     with closing(sqlite3.connect(kept.path)) as database:
-        database.execute("DROP TABLE times")
+        database.execute("DROP TABLE received")
         database.commit()
     assert [each.at for each in kept.payments(BOB.owner)] == [None]
     kept.keep(TEST.id, receipts(("b-1", 1)), at=200)
@@ -289,7 +297,7 @@ def test_a_transfer_that_is_none_is_a_damaged_file(tmp_path):
     kept = KeptReceipts(tmp_path)
     kept.keep(TEST.id, receipts(("a-1", 1)), at=100)
     with closing(sqlite3.connect(kept.path)) as database:
-        database.execute("UPDATE transfers SET body = ?", (b"{}",))
+        database.execute("UPDATE received SET body = ?", (b"{}",))
         database.commit()
     with pytest.raises(JournalError, match="is damaged"):
         kept.payments(BOB.owner)
