@@ -101,6 +101,8 @@ class PrivateKey:
         except (ValueError, UnsupportedAlgorithm):
             wrong = " or the passphrase is wrong" if passphrase is not None else ""
             hint = "a damaged key can only be put right from a copy of it"
+            if passphrase is not None:
+                hint = f"try again; {hint}"
             if str(path).endswith(".pub"):
                 hint = "leave out the .pub: the private key signs"
             raise KeyFileError(

@@ -47,6 +47,8 @@ class AsyncMint(WalletSettings):
         asked = PaymentRequest.parse(to) if is_request(to) else None
         owner = asked.owner if asked is not None else self._contacts.read(to)
         wanted = read_wanted(what, mixed=mixed, times=times)
+        if asked is not None and wanted.mils is not None:
+            check_amount(wanted.mils * times, asked)
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await _greet(circle)

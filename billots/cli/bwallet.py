@@ -72,7 +72,7 @@ ACTIONS = {
     "--watch": _Action("watching", "watch"),
     "--history": _Action("history", "history"),
     "--balance": _Action("payments", "balance"),
-    "--contact": _Action("payments", "contact"),
+    "--contact": _Action("payments", "contact", ("yes",)),
     "--contacts": _Action("payments", "contacts"),
     "--resume": _Action("payments", "resume"),
     "--receipt": _Action("papers", "receipt", ("output",)),
@@ -86,7 +86,7 @@ COMPANY = {
     "--dry-run": ("--pay",),
     "--qr": ("--request", "--hash"),
     "--ref": ("--request", "--pay"),
-    "--yes": ("--pay",),
+    "--yes": ("--pay", "--contact"),
     "--max-fee": ("--pay",),
     "--passphrase": ("--genkeys",),
 }
@@ -215,7 +215,7 @@ class _Command(click.Command):
     help="With --request or --pay: what it is for. Another TEXT is another payment.",
 )
 @_action("--dry-run", is_flag=True, help="With --pay: show what would be paid, sign nothing.")
-@_action("--yes", is_flag=True, help="With --change-server: exchange without asking.")
+@_action("--yes", is_flag=True, help="With --change-server or --contact: do it without asking.")
 @_action(
     "--max-fee",
     metavar="AMOUNT",

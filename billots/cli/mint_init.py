@@ -10,7 +10,7 @@ import click
 from billots.cli.printing import OK, document, line, name
 from billots.cli.settings import new_passphrase
 from billots.errors import NetworkFileError
-from billots.network import Network, format_mils
+from billots.network import SHIPPED, Network, format_mils
 
 
 @click.command("init")
@@ -66,39 +66,55 @@ def command(
     Nothing is overwritten. BWALLET_PASSPHRASE, or the first line of the file that
     BWALLET_PASSPHRASE_FILE names, encrypts the key.
     """
-    from billots.crypto import PrivateKey, load_public_key, owner_id
     from billots.founding import found, write_network
     from billots.owners import read_owner
 
-    if issuer is not None and keyfile is not None:
-        raise click.UsageError("either --issuer or --keyfile, not both")
-    if issuer is not None and passphrase:
-        raise click.UsageError("--passphrase is for a key that is made, and --issuer makes none")
+    _check_company(issuer, keyfile, passphrase=passphrase)
+    if name_ in SHIPPED:
+        raise NetworkFileError(f"{name_} is a network that ships: it would only be mistaken for it")
     nobody = "0" * 128
     found(name_, nobody, denominations=denominations, faucet=faucet)  # says what is wrong, first
     path = output if output is not None else Path(f"{name_}.toml")
     if os.path.lexists(path):
         raise NetworkFileError(f"{name(path)} is already there and is never overwritten")
-    key: Path | None = None
+    key, made = None, False
     if issuer is not None:
         owner = read_owner(issuer)
     else:
         key = keyfile if keyfile is not None else Path(f"{name_}-issuer")
-        if os.path.lexists(key) and passphrase:
-            raise click.UsageError(
-                f"--passphrase is for a key that is made, and {name(key)} is there"
-            )
-        if not os.path.lexists(key):
-            PrivateKey.generate().save(key, new_passphrase(asked=passphrase))
-        owner = owner_id(load_public_key(key))
+        owner, made = _owner_of(key, passphrase=passphrase)
     network = found(name_, owner, denominations=denominations, faucet=faucet)
-    write_network(network, path)
+    try:
+        write_network(network, path)
+    except NetworkFileError:
+        for each in (key, Path(f"{key}.pub")) if made and key is not None else ():
+            each.unlink(missing_ok=True)  # nobody was told of it
+        raise
     assert Network.load(path).id == network.id, "what was written is what was meant"
     if as_json:
         document(_fields(network, path, key))
     else:
         _show(network, path, key)
     return OK
+
+
+def _check_company(issuer: str | None, keyfile: Path | None, *, passphrase: bool) -> None:
+    if issuer is not None and keyfile is not None:
+        raise click.UsageError("either --issuer or --keyfile, not both")
+    if issuer is not None and passphrase:
+        raise click.UsageError("--passphrase is for a key that is made, and --issuer makes none")
+
+
+def _owner_of(key: Path, *, passphrase: bool) -> tuple[str, bool]:
+    """The owner id of a key file, which is made unless it is there; and whether it was made."""
+    from billots.crypto import PrivateKey, load_public_key, owner_id
+
+    missing = not os.path.lexists(key)
+    if missing:
+        PrivateKey.generate().save(key, new_passphrase(asked=passphrase))
+    elif passphrase:
+        raise click.UsageError(f"--passphrase is for a key that is made, and {name(key)} is there")
+    return owner_id(load_public_key(key)), missing
 
 
 def _fields(network: Network, path: Path, key: Path | None) -> dict[str, object]:

@@ -93,15 +93,26 @@ def _issue(
             live.close()  # what moves on the terminal makes room first
             _tell(settings, issue)
 
-        found = mint.issue(
-            what,
-            to,
-            mixed=mixed,
-            times=times,
-            dry_run=dry_run,
-            tell=tell_issued,
-            on_progress=live.enter_context(_bar(settings, "issuing")),
-        )
+        try:
+            found = mint.issue(
+                what,
+                to,
+                mixed=mixed,
+                times=times,
+                dry_run=dry_run,
+                tell=tell_issued,
+                on_progress=live.enter_context(_bar(settings, "issuing")),
+            )
+        except KeyboardInterrupt:
+            live.close()
+            tell(
+                "note",
+                "interrupted: what is issued by now stays issued",
+                "bmint issue --resume goes on with it, if any was begun; or the same command, "
+                "but not both: one that is done with is issued once more",
+                PROGRAM,
+            )
+            raise
     if isinstance(found, NotFresh):
         return _show_not_fresh(settings, found)
     if not isinstance(found, Issue):
@@ -157,7 +168,8 @@ def _show(issue: Issue) -> None:
     signed = "1 signature" if transfers == 1 else f"{transfers:,} signatures"
     when = "" if issue.planned else f", {issue.final:,} final in {issue.seconds:.2f} s"
     again = " (begun before)" if issue.resumed else ""
-    line(f"{count:,} billots with {signed}{when}{again}")
+    billots = "1 billot" if count == 1 else f"{count:,} billots"
+    line(f"{billots} with {signed}{when}{again}")
     counts: Counter[str] = Counter()
     firsts: dict[str, int] = {}
     for prefix, first, last in order.runs:
@@ -205,7 +217,8 @@ def _show_not_exact(settings: Settings, found: NotExact) -> int:
         fields = {"verdict": "no exact set", "value": format_mils(found.mils), "nearest": near}
         document(fields | {"left": format_mils(found.total_mils)})
         return NO
-    line(f"No exact set: what never moved doesn't make {format_mils(found.mils)}")
+    why = "is more than what" if found.mils > found.total_mils else "can't be made of what"
+    line(f"No exact set: {format_mils(found.mils)} {why} never moved")
     if near:
         line(f"nearest amounts: {' and '.join(near)}")
     line(f"Left: {format_mils(found.total_mils)}")

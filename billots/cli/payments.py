@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from math import gcd
 from typing import TYPE_CHECKING
 
 from billots.cli import documents
@@ -180,12 +181,18 @@ def request(settings: Settings, amount: str, *, qr: bool, ref: str | None) -> in
     return OK
 
 
-def contact(settings: Settings, called: str, owner: str) -> int:
-    """``--contact NAME OWNER``."""
+def contact(settings: Settings, called: str, owner: str, *, yes: bool) -> int:
+    """``--contact NAME OWNER``; who is paid by a name changes only if somebody says so."""
     from billots.contacts import Contacts
     from billots.owners import read_owner, with_checksum
 
     owner = read_owner(owner)
+    before = Contacts().names().get(called)
+    if before not in (None, owner) and not (yes or _confirmed(called, with_checksum(before))):
+        raise InputError(
+            f"{called} is somebody else already: {with_checksum(before)}",
+            "with --yes the name is kept for the new owner id",
+        )
     before = Contacts().keep(called, owner)
     if settings.json:
         document({"name": called, "owner": owner, "checked": with_checksum(owner), "old": before})
@@ -194,6 +201,14 @@ def contact(settings: Settings, called: str, owner: str) -> int:
     if before not in (None, owner):
         line(f"before: {before}")
     return OK
+
+
+def _confirmed(called: str, before: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    import click
+
+    return click.confirm(f"{called} is {before}. Keep the name for another?", err=True)
 
 
 def contacts(settings: Settings) -> int:
@@ -255,12 +270,18 @@ def _show_not_exact(settings: Settings, found: NotExact) -> int:
         )
         line(f"in parts: {format_mils(found.below or 0)} goes first")
         return NO
-    line(f"No exact set: no billots of yours make {format_mils(found.mils)}")
+    if found.mils > found.total_mils:
+        line(f"No exact set: {format_mils(found.mils)} is more than all that you have")
+    else:
+        line(f"No exact set: no billots of yours make {format_mils(found.mils)}")
     near = [format_mils(mils) for mils in (found.below, found.above) if mils is not None]
     if near:
         line(f"nearest amounts: {' and '.join(near)}")
     line(f"Total: {format_mils(found.total_mils)}")
-    if found.total_mils >= found.mils:
+    step = gcd(*(each.mils for each in found.network.denominations.values()))
+    if found.mils % step:
+        line(f"no notes of this network make it: all of them are multiples of {format_mils(step)}")
+    elif found.total_mils >= found.mils:
         line("with change: the same command and --change-server HOST")
     return NO
 

@@ -79,7 +79,8 @@ class Subcommands(click.Group):
     """
 
     def __init__(self, *words: Any, modules: Mapping[str, str] | None = None, **more: Any) -> None:
-        super().__init__(*words, **more)
+        # Without a subcommand click would make an error of the whole help.
+        super().__init__(*words, **{"no_args_is_help": False, **more})
         self._modules = dict(modules or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -129,6 +130,9 @@ def _run(command: click.Command, program: str, statuses: Mapping[type[BillotsErr
         return INTERRUPTED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except click.UsageError as error:
+        typed = error.ctx.command_path if error.ctx is not None else program
+        return fail(program, lowered(error.format_message()), f"{typed} --help", USAGE)
     except click.ClickException as error:
         return fail(program, lowered(error.format_message()), f"{program} --help", USAGE)
     except InputError as error:

@@ -17,7 +17,7 @@ def require_extra(option: str = "--web") -> None:
     if missing:
         raise InputError(
             f"{option} needs the extra: {', '.join(missing)} not installed",
-            "pip install 'billots[web]'",
+            "pip install 'billots[web]', or '.[web]' in a clone",
         )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_bwallet import Terminal
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
+from servers import until
 
 from billots.crypto import load_public_key, owner_id
 from billots.network import Network, parse_mils
@@ -73,6 +79,9 @@ def test_init_takes_denominations_from_a_file(terminal, tmp_path):
         (["club", "--issuer", "xyz"], "not an owner id"),
         (["club", "--issuer", NOBODY + "-aaaaaa"], "wrong checksum"),
         (["club", "--issuer", NOBODY, "--keyfile", "k"], "not both"),
+        (["club", "--output", "nowhere/club.toml"], "can't write nowhere/club.toml"),
+        (["main"], "main is a network that ships"),
+        (["test"], "test is a network that ships"),
     ],
 )
 def test_init_says_what_is_wrong_and_makes_nothing(terminal, tmp_path, words, message):
@@ -81,6 +90,13 @@ def test_init_says_what_is_wrong_and_makes_nothing(terminal, tmp_path, words, me
     assert message in err
     assert out == ""
     assert not [*tmp_path.glob("club*")]
+
+
+def test_a_command_alone_says_what_is_missing(terminal):
+    out, err = said(terminal.run(), status=2)
+    assert (out, err) == ("", "bmint: error: missing command\nhint: bmint --help\n")
+    _, err = said(terminal.run("issue", "-1", NOBODY), status=2)
+    assert err.endswith("hint: bmint issue --help\n")
 
 
 # -- issue and audit ---------------------------------------------------------------------------
@@ -148,6 +164,38 @@ def test_issue_refuses_what_moved(club, tmp_path):
     assert json.loads(out) == {"verdict": "not fresh", "runs": [["b-", 102, 102]]}
 
 
+def test_issue_holds_an_amount_against_the_request(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+    asked = f"billots:{NOBODY}?amount=5"
+    _, err = said(terminal.run("issue", "1", asked, *options, "--dry-run"), status=2)
+    assert "the request is for 5, not for 1" in err
+    out, _ = said(terminal.run("issue", "1", asked, "--times", 5, *options, "--dry-run"))
+    assert out.startswith("Would issue: 5 to ")
+
+
+def test_ctrl_c_in_an_issue_says_how_to_go_on(club, tmp_path):
+    terminal, options = at(club, tmp_path)
+
+    async def play():
+        process = await terminal.start("issue", "k-500000..k-700000", NOBODY, *options)
+        journal = tmp_path / "data" / "billots"
+
+        async def begun():
+            return [p for p in journal.glob("journal-*") if b"ordered" in p.read_bytes()]
+
+        await until(begun, bool)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        return err.decode(), process.returncode
+
+    err, status = asyncio.run(asyncio.wait_for(play(), 60))
+    assert status == 130
+    assert err.startswith("bmint: note: interrupted: what is issued by now stays issued\nhint: ")
+    out, _ = said(terminal.run("issue", "--resume", *options))
+    assert out.startswith(f"Issued: 1000.005 to {NOBODY}\n200,001 billots with 782 signatures")
+    assert "(begun before)" in out
+
+
 def test_issue_says_when_nothing_is_left_to_resume(club, tmp_path):
     terminal, options = at(club, tmp_path)
     out, _ = said(terminal.run("issue", "--resume", *options))
@@ -174,7 +222,7 @@ def test_issue_says_what_is_wrong(club, tmp_path, words, status, message):
     terminal, options = at(club, tmp_path)
     out, err = said(terminal.run("issue", *words, *options), status=status)
     if message is None:
-        assert out.startswith("No exact set: what never moved doesn't make 99999999\n")
+        assert out.startswith("No exact set: 99999999 is more than what never moved\n")
     else:
         assert message in err
         assert out == ""

@@ -106,7 +106,10 @@ def test_pay_a_contact(terminal):
     out, err, status = terminal.run("--pay", "20", f"{USER2.owner}-aaaaaa")
     assert (out, status) == ("", 2)
     assert "wrong checksum" in err
-    changed = terminal.run("--contact", "bob", USER1.owner)[0]
+    out, err, status = terminal.run("--contact", "bob", USER1.owner)
+    assert (out, status) == ("", 2)
+    assert f"bob is somebody else already: {checked}" in err
+    changed = terminal.run("--contact", "bob", USER1.owner, "--yes")[0]
     assert changed.endswith(f"before: {USER2.owner}\n")
     document = json.loads(terminal.run("--contacts", "--json")[0])
     assert document == {"contacts": [{"name": "bob", "owner": USER1.owner}]}

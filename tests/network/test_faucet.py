@@ -418,7 +418,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path):
     assert (status, out) == (2, "")
     assert err == (
         "bmint: error: bmint faucet needs the extra: starlette not installed\n"
-        "hint: pip install 'billots[web]'\n"
+        "hint: pip install 'billots[web]', or '.[web]' in a clone\n"
     )
 
 

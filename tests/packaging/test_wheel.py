@@ -61,7 +61,7 @@ def test_pages_without_the_extra_are_refused_with_what_to_type(environment, tmp_
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "bserver: error: --web needs the extra: jinja2, prometheus_client, starlette, uvicorn not"
-        " installed\nhint: pip install 'billots[web]'\n"
+        " installed\nhint: pip install 'billots[web]', or '.[web]' in a clone\n"
     )
     assert list(tmp_path.iterdir()) == []
 

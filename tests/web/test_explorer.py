@@ -437,7 +437,7 @@ def test_a_missing_extra_is_said_with_what_to_type(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "bserver: error: --web needs the extra: no_such not installed\n"
-        "hint: pip install 'billots[web]'\n"
+        "hint: pip install 'billots[web]', or '.[web]' in a clone\n"
     )
 
 

@@ -412,7 +412,7 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(option, "LIBRARIES", ("starlette", "no_such_library"))
     with pytest.raises(InputError, match="--web needs the extra: no_such_library") as raised:
         require_extra()
-    assert raised.value.hint == "pip install 'billots[web]'"
+    assert raised.value.hint == "pip install 'billots[web]', or '.[web]' in a clone"
 
 
 def test_errors_keep_their_own_reasons():
