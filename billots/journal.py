@@ -38,6 +38,8 @@ from billots.transfer import Transfer
 from billots.user_data import naming, sync_directory, user_data_directory
 
 _FILE_BYTES_MAX = 256 * 1024 * 1024
+_SPARE_BYTES = 1024 * 1024
+"""Of them for words on what is signed: nothing new is, lest the file be one that can't be read."""
 
 
 @dataclass(slots=True)
@@ -310,8 +312,11 @@ class Journal:
 
     def _append(self, line: Line) -> None:
         data = msgspec.json.encode(line) + b"\n"
+        spare = _SPARE_BYTES if isinstance(line, Signed | Ordered) else 0
         with naming(self.path, "write journal"):
             before = os.fstat(self._descriptor).st_size
+            if before + len(data) > _FILE_BYTES_MAX - spare:
+                raise self._unusable("is full, and nothing more is signed")
             try:
                 written = 0
                 while written < len(data):

@@ -13,6 +13,7 @@ from billots.crypto import PrivateKey
 from billots.errors import AlreadySigned, JournalError
 from billots.journal import Journal
 from billots.network import Network
+from billots.order import Order
 from billots.transfer import Transfer
 
 TEST = Network.shipped("test")
@@ -68,6 +69,31 @@ def test_the_file_and_its_directory_are_the_owners_alone(tmp_path):
     with opened(directory) as journal:
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+
+
+def test_attack_a_journal_without_end_is_full_before_it_can_not_be_read(tmp_path, monkeypatch):
+    """A flood of small payments, from a faucet's page for example, ends in words, not in a lock."""
+    monkeypatch.setattr("billots.journal._FILE_BYTES_MAX", 6_000)
+    monkeypatch.setattr("billots.journal._SPARE_BYTES", 1_000)
+    last = signed()
+    with pytest.raises(JournalError, match="is full") as caught:  # noqa: PT012 - until it is
+        for number in range(1, 100):
+            with opened(tmp_path) as journal:
+                last = signed(rows=[(f"k-{number}", 1)])
+                journal.sign(last, [ONE])
+    assert "move it away" in caught.value.hint
+    with opened(tmp_path) as journal:  # what is signed is finished, and nothing else is signed
+        whole = journal.entries
+        assert len(whole) > 5
+        assert last.id not in [entry.transfer.id for entry in whole]
+        with pytest.raises(JournalError, match="is full"):
+            journal.order(Order(TEST.id, ALICE, "amount 1", (("a-", 1, 9),)))
+        assert journal.orders(TEST.id) == []
+        journal.answered(whole[-1].transfer.id, ONE)
+        journal.final(whole[-1].transfer.id)
+    with opened(tmp_path) as journal:
+        assert journal.entries[-1].final
+        assert file_of(tmp_path).stat().st_size <= 6_000
 
 
 def test_it_is_locked_while_it_is_open(tmp_path):
