@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from billots.circle import Circle
 from billots.errors import InputError, Unreachable
 from billots.handful import handful
-from billots.listing import allocated_runs, ask_all, within
+from billots.listing import Found, allocated_runs, ask_all, within
 from billots.network import Network, format_mils
 from billots.order import ORDER_MAX, Order
 from billots.outcomes import NotExact
@@ -93,8 +93,8 @@ def worth(network: Network, runs: Sequence[Run]) -> int:
 async def unmoved_runs(circle: Circle) -> list[Run]:
     """What never moved and is the issuer's, by the lists of a quorum; they aren't signed.
 
-    Servers that have only just started say nothing of it: they are waited for a moment. Raises
-    Unreachable if fewer than a quorum tell.
+    As many lists count as there are keys that signed something. Servers that have only just started
+    say nothing of it: they are waited for a moment. Raises Unreachable if fewer than a quorum tell.
     """
     network, needed = circle.network, circle.quorum.needed(circle.n)
     if network.issuer is None:
@@ -102,13 +102,12 @@ async def unmoved_runs(circle: Circle) -> list[Run]:
     loop = asyncio.get_running_loop()
     end, pause_s = loop.time() + circle.timeout_s, _AGAIN_AFTER_S
     while True:
-        found = await ask_all(circle, network.issuer)
-        telling = sum(not link.is_new for link in circle.links if link.problem is None)
-        if min(len(found), telling) >= needed:
+        found = _telling(await ask_all(circle, network.issuer))
+        if len(found) >= needed:
             break
         if loop.time() + pause_s > end:
             raise Unreachable(
-                f"{min(len(found), telling)} of {circle.n} servers tell what never moved, "
+                f"{len(found)} of {circle.n} servers tell what never moved, "
                 f"and {needed} are needed",
                 "the same command tries again",
             )
@@ -119,6 +118,16 @@ async def unmoved_runs(circle: Circle) -> list[Run]:
         run for run, votes in swept(within(network, f.unmoved) for f in found) if votes >= needed
     )
     return list(merged(without(agreed, allocated_runs(network))))
+
+
+def _telling(found: Iterable[Found]) -> list[Found]:
+    """The lists that count: of each key one, and of no server that doesn't know all itself yet."""
+    lists: dict[str, Found] = {}
+    for each in found:
+        link = each.link
+        if link.key is not None and link.problem is None and not link.is_new:
+            lists.setdefault(link.key, each)
+    return list(lists.values())
 
 
 async def issue(
