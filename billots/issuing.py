@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billots.circle import Circle
-from billots.errors import InputError, Unreachable
+from billots.errors import InputError, Refused, Unreachable
 from billots.handful import handful
 from billots.listing import Found, allocated_runs, ask_all, within
 from billots.network import Network, format_mils
@@ -26,6 +26,7 @@ from billots.transfer import Transfer
 PARTS_MAX = 4
 """Transfers under way at once: more of them would only wait at the servers."""
 _AGAIN_AFTER_S = 0.05
+_GONE = ("not_owner", "stale_seq", "conflicting_transfer")
 OnProgress = Callable[[int, int], None]
 
 
@@ -226,16 +227,24 @@ async def carry_out(
 ) -> Issue:
     """Send the transfers of an order that are missing, and wait until each is final.
 
-    Raises what `Wallet.transfer` does; what is done by then stays done.
+    Raises what `Wallet.transfer` does; what is done by then stays done. Billots that are somebody
+    else's by now keep those of their own transfer back, and no others.
     """
     loop = asyncio.get_running_loop()
     begun, total = loop.time(), order.count
     parts, done, final = order.parts(), 0, 0
+    lost: list[Refused] = []
 
     async def work() -> None:
         nonlocal done, final
         for part in parts:
-            stands = await _part(sender, circle, order, part)
+            try:
+                stands = await _part(sender, circle, order, part)
+            except Refused as refused:
+                if refused.name not in _GONE:
+                    raise
+                lost.append(refused)  # it will never be; the others wait for nothing
+                continue
             final += len(part) if stands else 0
             done += len(part)
             if on_progress is not None:
@@ -248,6 +257,8 @@ async def carry_out(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+    if lost:
+        raise lost[0]
     return Issue(circle.network, order, final, loop.time() - begun, resumed)
 
 

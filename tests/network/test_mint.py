@@ -15,6 +15,7 @@ from billots.issuing import Issue, NotFresh
 from billots.journal import Journal
 from billots.messages import Listed, UnmovedRange
 from billots.mint import AsyncMint
+from billots.order import Order
 from billots.outcomes import NotExact
 from billots.wallet import AsyncWallet
 
@@ -323,6 +324,32 @@ def test_a_test_network_that_was_started_afresh_forgets_what_was_ordered(tmp_pat
     for folder, act in (("one", play), ("two", again)):
         (tmp_path / folder).mkdir()
         playing(tmp_path / folder, act)
+
+
+def test_attack_a_billot_that_was_issued_elsewhere_keeps_only_its_own_transfer_back(tmp_path):
+    """A second machine with the issuer's key gave one of them away: the others are issued."""
+
+    async def play(mesh):
+        mine = mint(tmp_path, mesh.hosts)
+        order = Order(TEST.id, USER2.owner, "billots k-1..2000", (("k-", 1, 2000),))
+        other = Order(TEST.id, USER2.owner, "billots a-7", (("a-", 7, 7),))
+        with Journal.open(MINT.owner, tmp_path / "data") as journal:
+            journal.order(order)
+            journal.order(other)
+        for number in (1, 300, 600, 900):
+            await submit(mesh.hosts[0], signed(MINT, USER3, (f"k-{number}", 1)))
+            await mesh.settled(f"k-{number}", 1, USER3.owner)
+        with pytest.raises(Refused, match="k-1"):
+            await mine.resume()
+        for number in (1025, 2000):
+            await mesh.settled(f"k-{number}", 1, USER2.owner)
+        await mesh.settled("a-7", 1, USER2.owner)
+        with pytest.raises(Refused):
+            await mine.resume()
+        assert orders(tmp_path, unfinished=True) == [order]
+        assert (await mine.audit()).mils("issued") == (4 + 2000 - 4 * 256) * 5 + 100_000
+
+    playing(tmp_path, play)
 
 
 # -- counting ----------------------------------------------------------------------------------
