@@ -19,7 +19,7 @@ from billots.errors import AlreadySigned, BillotsError, JournalError, Refused, U
 from billots.faucet_book import FaucetBook, Record
 from billots.handful import handful
 from billots.holding import Status
-from billots.journal import Entry
+from billots.journal_lines import Entry
 from billots.link import Problem
 from billots.listing import list_billots
 from billots.network import Network, split_billot_id

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from billots.errors import BillotIdError
-from billots.journal import Entry, journal_path
+from billots.journal import journal_path
+from billots.journal_lines import Entry
 from billots.kept_receipts import KeptPayment, KeptReceipts
 from billots.network import SHIPPED, Network
 from billots.signing import open_journal

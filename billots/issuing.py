@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billots.circle import Circle
-from billots.errors import InputError, Unreachable
+from billots.errors import InputError, Refused, Unreachable
 from billots.handful import handful
-from billots.listing import allocated_runs, ask_all, within
+from billots.listing import Found, allocated_runs, ask_all, within
 from billots.network import Network, format_mils
 from billots.order import ORDER_MAX, Order
 from billots.outcomes import NotExact
@@ -26,6 +26,7 @@ from billots.transfer import Transfer
 PARTS_MAX = 4
 """Transfers under way at once: more of them would only wait at the servers."""
 _AGAIN_AFTER_S = 0.05
+_GONE = ("not_owner", "stale_seq", "conflicting_transfer")
 OnProgress = Callable[[int, int], None]
 
 
@@ -93,8 +94,8 @@ def worth(network: Network, runs: Sequence[Run]) -> int:
 async def unmoved_runs(circle: Circle) -> list[Run]:
     """What never moved and is the issuer's, by the lists of a quorum; they aren't signed.
 
-    Servers that have only just started say nothing of it: they are waited for a moment. Raises
-    Unreachable if fewer than a quorum tell.
+    As many lists count as there are keys that signed something. Servers that have only just started
+    say nothing of it: they are waited for a moment. Raises Unreachable if fewer than a quorum tell.
     """
     network, needed = circle.network, circle.quorum.needed(circle.n)
     if network.issuer is None:
@@ -102,13 +103,12 @@ async def unmoved_runs(circle: Circle) -> list[Run]:
     loop = asyncio.get_running_loop()
     end, pause_s = loop.time() + circle.timeout_s, _AGAIN_AFTER_S
     while True:
-        found = await ask_all(circle, network.issuer)
-        telling = sum(not link.is_new for link in circle.links if link.problem is None)
-        if min(len(found), telling) >= needed:
+        found = _telling(await ask_all(circle, network.issuer))
+        if len(found) >= needed:
             break
         if loop.time() + pause_s > end:
             raise Unreachable(
-                f"{min(len(found), telling)} of {circle.n} servers tell what never moved, "
+                f"{len(found)} of {circle.n} servers tell what never moved, "
                 f"and {needed} are needed",
                 "the same command tries again",
             )
@@ -119,6 +119,16 @@ async def unmoved_runs(circle: Circle) -> list[Run]:
         run for run, votes in swept(within(network, f.unmoved) for f in found) if votes >= needed
     )
     return list(merged(without(agreed, allocated_runs(network))))
+
+
+def _telling(found: Iterable[Found]) -> list[Found]:
+    """The lists that count: of each key one, and of no server that doesn't know all itself yet."""
+    lists: dict[str, Found] = {}
+    for each in found:
+        link = each.link
+        if link.key is not None and link.problem is None and not link.is_new:
+            lists.setdefault(link.key, each)
+    return list(lists.values())
 
 
 async def issue(
@@ -217,16 +227,24 @@ async def carry_out(
 ) -> Issue:
     """Send the transfers of an order that are missing, and wait until each is final.
 
-    Raises what `Wallet.transfer` does; what is done by then stays done.
+    Raises what `Wallet.transfer` does; what is done by then stays done. Billots that are somebody
+    else's by now keep those of their own transfer back, and no others.
     """
     loop = asyncio.get_running_loop()
     begun, total = loop.time(), order.count
     parts, done, final = order.parts(), 0, 0
+    lost: list[Refused] = []
 
     async def work() -> None:
         nonlocal done, final
         for part in parts:
-            stands = await _part(sender, circle, order, part)
+            try:
+                stands = await _part(sender, circle, order, part)
+            except Refused as refused:
+                if refused.name not in _GONE:
+                    raise
+                lost.append(refused)  # it will never be; the others wait for nothing
+                continue
             final += len(part) if stands else 0
             done += len(part)
             if on_progress is not None:
@@ -239,6 +257,8 @@ async def carry_out(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+    if lost:
+        raise lost[0]
     return Issue(circle.network, order, final, loop.time() - begun, resumed)
 
 

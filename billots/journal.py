@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -21,6 +20,7 @@ from billots.errors import JournalError
 from billots.journal_lines import (
     Answered,
     Dropped,
+    Entry,
     Final,
     Head,
     Issued,
@@ -30,6 +30,7 @@ from billots.journal_lines import (
     Signed,
     decode_line,
 )
+from billots.journal_mark import Mark
 from billots.network import shown, split_billot_id
 from billots.order import Order
 from billots.runs import Run, merged, without
@@ -38,25 +39,11 @@ from billots.transfer import Transfer
 from billots.user_data import naming, sync_directory, user_data_directory
 
 _FILE_BYTES_MAX = 256 * 1024 * 1024
+_SPARE_BYTES = 1024 * 1024
+"""Of them for words on what is signed: nothing new is, lest the file be one that can't be read."""
 
-
-@dataclass(slots=True)
-class Entry:
-    """A signed transfer; `servers` are the keys of those that spoke when it was signed or sent.
-
-    `answered` says that at least one server answered the transfer itself. `pays` is the amount
-    in mils that it was to pay, if it was an amount; `final` that the payee was seen to have it.
-    `ref` is what that payment is for, and `at` when it was signed, in seconds since 1970; lines of
-    before have none.
-    """
-
-    transfer: Transfer
-    servers: set[str] = field(default_factory=set)
-    answered: bool = False
-    pays: int | None = None
-    ref: str | None = None
-    at: int | None = None
-    final: bool = False
+_Rows = dict[tuple[str, str, int], list[str]]
+_Read = tuple[dict[str, Entry], _Rows, dict[str, Order], set[str], int, int]
 
 
 class Journal:
@@ -71,16 +58,20 @@ class Journal:
         self.owner = owner
         self._descriptor = descriptor
         self._entries: dict[str, Entry] = {}
-        self._rows: dict[tuple[str, str, int], list[str]] = {}
+        self._rows: _Rows = {}
         self._orders: dict[str, Order] = {}
         self._open_orders: set[str] = set()
+        self._end = self._lines = 0
+        self._mark: Mark | None = None
 
     @classmethod
-    def open(cls, owner: str, directory: str | Path | None = None) -> Journal | None:
+    def open(
+        cls, owner: str, directory: str | Path | None = None, before: Journal | None = None
+    ) -> Journal | None:
         """The journal of `owner`, or ``None`` while another process has it.
 
-        `directory` is the user data directory unless given. Raises JournalError for a file
-        that can't be read, is damaged, or isn't this owner's journal.
+        `directory` is the user data directory unless given; what `before` has read isn't read again
+        (no use is made of it any more). Raises JournalError for a file that is none, or damaged.
         """
         path = journal_path(owner, directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -90,7 +81,7 @@ class Journal:
             with naming(path, "lock journal"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             journal = cls(path, descriptor, owner)
-            journal._load()
+            journal._load(before)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, JournalError) and isinstance(error.__cause__, BlockingIOError):
@@ -100,6 +91,7 @@ class Journal:
 
     def close(self) -> None:
         """Give up the lock."""
+        self._mark = Mark.at(self._descriptor, self._end)
         os.close(self._descriptor)
 
     def __enter__(self) -> Self:
@@ -239,35 +231,51 @@ class Journal:
         self._apply(line)
         return True
 
-    def _load(self) -> None:
+    def hand_over(self, descriptor: int) -> _Read | None:
+        """What it read, once: for the next one, if the file is the same and begins as it did."""
+        mark, self._mark = self._mark, None
+        if mark is None or not mark.fits(descriptor):
+            return None
+        return self._entries, self._rows, self._orders, self._open_orders, mark.size, self._lines
+
+    def _load(self, before: Journal | None) -> None:
+        read = None if before is None else before.hand_over(self._descriptor)
+        if read is not None:
+            self._entries, self._rows, self._orders, self._open_orders, self._end, self._lines = (
+                read
+            )
         with naming(self.path, "read journal"):
             size = os.fstat(self._descriptor).st_size
             if size > _FILE_BYTES_MAX:
                 raise self._unusable(f"is over {_FILE_BYTES_MAX} bytes")
             with os.fdopen(os.dup(self._descriptor), "rb") as file:
-                file.seek(0)
-                content = file.read(size)
-        head = msgspec.json.encode(Head(1, self.owner)) + b"\n"
+                file.seek(self._end)
+                content = file.read(size - self._end)
+        head = msgspec.json.encode(Head(1, self.owner))
         whole, end, tail = content.rpartition(b"\n")
-        if not end:
-            # Only what an append of ours can have left behind may be cut, never a stranger's file.
-            if not head.startswith(tail.rstrip(b"\0")):
-                raise self._unusable("is not a journal")
-            self._cut(0)
-            self._append(Head(1, self.owner))
-            with naming(self.path.parent, "write to"):
-                sync_directory(self.path.parent)
-            return
-        lines = whole.split(b"\n")
-        if lines[0] + b"\n" != head:
-            raise self._unusable("is not this owner's journal")
-        for number, line in enumerate(lines[1:], start=2):
+        lines = whole.split(b"\n") if end else []
+        if not self._end:
+            if not end:
+                # Only what an append of ours can have left may be cut, never a stranger's file.
+                if not head.startswith(tail.rstrip(b"\0")):
+                    raise self._unusable("is not a journal")
+                self._cut(0)
+                self._append(Head(1, self.owner))
+                with naming(self.path.parent, "write to"):
+                    sync_directory(self.path.parent)
+                return
+            if lines.pop(0) != head:
+                raise self._unusable("is not this owner's journal")
+            self._lines = 1
+        for line in lines:
+            self._lines += 1
             try:
                 self._apply(decode_line(line))
             except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
-                raise self._unusable(f"is damaged in line {number}") from None
+                raise self._unusable(f"is damaged in line {self._lines}") from None
+        self._end += len(whole) + len(end)
         if tail:  # a crash in the middle of an append: it was not on disk, so it was not sent
-            self._cut(len(whole) + 1)
+            self._cut(self._end)
 
     def _apply(self, line: Line) -> None:
         match line:
@@ -310,8 +318,11 @@ class Journal:
 
     def _append(self, line: Line) -> None:
         data = msgspec.json.encode(line) + b"\n"
+        spare = _SPARE_BYTES if isinstance(line, Signed | Ordered) else 0
         with naming(self.path, "write journal"):
             before = os.fstat(self._descriptor).st_size
+            if before + len(data) > _FILE_BYTES_MAX - spare:
+                raise self._unusable("is full, and nothing more is signed")
             try:
                 written = 0
                 while written < len(data):
@@ -320,6 +331,7 @@ class Journal:
             except OSError:
                 self._cut(before)
                 raise
+        self._end, self._lines = before + len(data) if before == self._end else 0, self._lines + 1
 
     def _cut(self, size: int) -> None:
         with naming(self.path, "repair journal"):

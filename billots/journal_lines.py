@@ -1,7 +1,8 @@
-"""The lines of a wallet's journal: one for each event, JSON."""
+"""The lines of a wallet's journal, one for each event, JSON; and what they come to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -77,3 +78,22 @@ _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 def decode_line(line: bytes) -> Line:
     """A line of a journal; raises msgspec.DecodeError, ValueError or RecursionError."""
     return _decoder.decode(line)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A signed transfer; `servers` are the keys of those that spoke when it was signed or sent.
+
+    `answered` says that at least one server answered the transfer itself. `pays` is the amount
+    in mils that it was to pay, if it was an amount; `final` that the payee was seen to have it.
+    `ref` is what that payment is for, and `at` when it was signed, in seconds since 1970; lines of
+    before have none.
+    """
+
+    transfer: Transfer
+    servers: set[str] = field(default_factory=set)
+    answered: bool = False
+    pays: int | None = None
+    ref: str | None = None
+    at: int | None = None
+    final: bool = False

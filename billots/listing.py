@@ -37,7 +37,8 @@ OTHERS_AFTER_S = 0.5
 class Found:
     """What one server names: billots that moved, with their seq, and ranges that did not."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: Link) -> None:
+        self.link = link
         self.moved: dict[str, int] = {}
         self.unmoved: list[Run] = []
 
@@ -124,7 +125,7 @@ async def ask_all(
 async def pages(circle: Circle, link: Link, owner: str) -> Found:
     """One server's list, whole; raises what `Circle.open` and `Link.call` do."""
     await circle.open(link)
-    found = Found()
+    found = Found(link)
     cursor: str | None = None
     for _ in range(PAGES_MAX):
         page = await link.call("list", ListBillots(owner, cursor), Listed)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from billots.circle import Circle
-from billots.errors import InputError
+from billots.errors import InputError, Refused
 from billots.issuing import Issue, NotFresh, Wanted, carry_out, issue, plan, unfinished
 from billots.outcomes import NotExact
 from billots.paying import check_amount, check_network
@@ -76,15 +76,22 @@ class AsyncMint(WalletSettings):
         """Go on with everything that was begun and isn't done with; raises as `issue`."""
         sender = self._sender(None)
         issues: list[Issue] = []
+        lost: list[Refused] = []
         async with self._circle(self._near, self.quorum, self.server) as circle:
             await _greet(circle)
             for order in await unfinished(sender, circle):
-                found = await carry_out(sender, circle, order, on_progress, resumed=True)
+                try:
+                    found = await carry_out(sender, circle, order, on_progress, resumed=True)
+                except Refused as refused:  # the other orders wait for nothing
+                    lost.append(refused)
+                    continue
                 issues.append(found)
                 tell(found)
                 if found.is_final:
                     with await sender.journal() as journal:
                         journal.issued(order.id)
+        if lost:
+            raise lost[0]
         return issues
 
     async def audit(self, on_progress: OnProgress | None = None) -> SupplyReport:

@@ -15,7 +15,7 @@ from itertools import islice
 from billots.circle import Circle
 from billots.errors import InputError, Refused, Unreachable, WrongNetwork
 from billots.holding import Holding
-from billots.journal import Entry
+from billots.journal_lines import Entry
 from billots.listing import allocated_runs, ask_all, list_billots, within
 from billots.network import ROWS_MAX, Network, format_mils, parse_mils, shown, split_billot_id
 from billots.outcomes import Listing, NotExact, Payment, Plan

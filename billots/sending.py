@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from billots.circle import Circle
@@ -32,7 +32,7 @@ from billots.quorum import Verdict, liars_max
 from billots.receipt import Receipt, checks, judge
 from billots.refusals import in_our_words, not_ready, refusal
 from billots.second_signature import already_ordered, already_signed
-from billots.signing import open_journal, row, stored, twin
+from billots.signing import LastOpened, open_journal, row, stored, twin
 from billots.statement import Statement, new_nonce
 from billots.transfer import Transfer
 
@@ -58,6 +58,7 @@ class Sender:
     `keeper` has the receipts; `on_signed` is called once a transfer is in the journal. `pays` is
     the amount in mils that the transfer is to pay, if it is an amount, and `ref` the payee's
     reference for it. `now` is a clock, seconds since 1970: the journal says when it was signed.
+    `last` is what of the journal was read before.
     """
 
     key: PrivateKey
@@ -69,10 +70,11 @@ class Sender:
     pays: int | None = None
     ref: str | None = None
     now: Callable[[], float] | None = None
+    last: LastOpened = field(default_factory=LastOpened)
 
     async def journal(self) -> Journal:
         """The journal, locked. Raises JournalError."""
-        return await open_journal(self.key.owner, self.data_dir, self.timeout_s)
+        return await open_journal(self.key.owner, self.data_dir, self.timeout_s, self.last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from billots.errors import AlreadySigned, JournalError
 from billots.holding import Holding, Status
-from billots.journal import Entry, Journal
+from billots.journal import Journal
+from billots.journal_lines import Entry
 from billots.refusals import not_ready, refusal
 from billots.transfer import Transfer
 
@@ -19,13 +21,24 @@ if TYPE_CHECKING:
 LOCKED_AGAIN_S = 0.02
 
 
-async def open_journal(owner: str, data_dir: Path | None, timeout_s: float) -> Journal:
+@dataclass(slots=True)
+class LastOpened:
+    """The journal that was open last, for who opens it again and again."""
+
+    journal: Journal | None = None
+
+
+async def open_journal(
+    owner: str, data_dir: Path | None, timeout_s: float, last: LastOpened | None = None
+) -> Journal:
     """An owner's journal, locked; another process has it only for a moment. Raises JournalError."""
+    last = last or LastOpened()
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
     while True:
-        journal = Journal.open(owner, data_dir)
+        journal = Journal.open(owner, data_dir, last.journal)
         if journal is not None:
+            last.journal = journal
             return journal
         if loop.time() > end:
             raise JournalError(

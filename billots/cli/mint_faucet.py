@@ -142,7 +142,8 @@ def command(
     if options.trusted is None and options.server is None:
         raise click.UsageError("no server is named: --trusted h:p, h:p, h:p names some")
     logging.basicConfig(level="WARNING", stream=sys.stderr, format=LOG_FORMAT)
-    asyncio.run(_serve(plan, options))
+    unlocked = passphrase(options.keyfile)  # before signals are heard by a loop that would wait
+    asyncio.run(_serve(plan, options, unlocked))
     if not options.json:
         line("Stopped.")
     return OK
@@ -183,7 +184,7 @@ def check_gives(network: Network, gives: int) -> None:
         )
 
 
-async def _serve(plan: _Plan, options: Settings) -> None:
+async def _serve(plan: _Plan, options: Settings, unlocked: str | None) -> None:
     """Serve until SIGTERM or SIGINT; what is signed and not final then, the next start finishes."""
     from billots.dispensing import Dispenser
     from billots.faucet_book import FaucetBook
@@ -194,7 +195,6 @@ async def _serve(plan: _Plan, options: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    unlocked = passphrase(options.keyfile)
     book = FaucetBook.open(
         plan.network.id,
         plan.ration,
@@ -219,7 +219,8 @@ async def _serve(plan: _Plan, options: Settings) -> None:
     pages = FaucetPages(hand, streams, plan.explorer, plan.proxy)
     app = faucet_application(pages, plan.place)
     try:
-        await hand.start()
+        if not await _started(hand, stopping):
+            return
         async with serving(
             app, plan.place, before_stop=streams.close, option="bmint faucet"
         ) as place:
@@ -228,6 +229,20 @@ async def _serve(plan: _Plan, options: Settings) -> None:
     finally:
         await hand.stop()
         book.close()
+
+
+async def _started(hand: Dispenser, stopping: asyncio.Event) -> bool:
+    """Start it, unless it is to stop before servers have answered; raises what `start` does."""
+    starting, asked = asyncio.create_task(hand.start()), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+        return starting.done()
+    finally:
+        starting.cancel()
+        asked.cancel()
+        await asyncio.gather(starting, asked, return_exceptions=True)
 
 
 def _steady_ms() -> int:

@@ -25,7 +25,10 @@ def main() -> int:
     os.nice(_NICENESS)  # whoever moves money comes first
     out = os.dup(1)
     os.dup2(2, 1)  # what anybody prints is no answer
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=Settings)
+    told = sys.stdin.buffer.readline()
+    if not told:
+        return 0  # the server ended before it said anything
+    settings = msgspec.json.decode(told, type=Settings)
     logging.basicConfig(level=settings.log_level, stream=sys.stderr, format=settings.log_format)
     try:
         asyncio.run(_serve(settings, out))

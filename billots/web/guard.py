@@ -49,7 +49,8 @@ class Rules:
     body_bytes_max: int = 0
     body_s: float = 10.0
     requests_max: int = 64
-    """Requests that are being answered, streams not counted; beyond it 503."""
+    """Requests that are being answered, streams not counted; beyond it 503. One with a body counts
+    from when that is here, or a few whose bodies never come would keep everybody out."""
 
 
 def names_for(host: str, more: Collection[str] = ()) -> frozenset[str] | None:
@@ -77,7 +78,7 @@ class Guard:
         self._app = app
         self._rules = rules
         self._error_page = error_page
-        self._busy = 0
+        self._places = _Places(rules.requests_max)
         self.answers: Counter[int] = Counter()
         """How many answers of each status were begun."""
 
@@ -85,8 +86,7 @@ class Guard:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             return  # neither websockets nor a lifespan
-        status = 0
-        waits = True
+        status, place = 0, _Place(self._places)
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -97,24 +97,20 @@ class Guard:
                 headers.update(SECURITY_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
                 if headers.get("content-type", "").startswith("text/event-stream"):
-                    over()
+                    place.give_up()
             await send(message)
 
-        def over() -> None:
-            nonlocal waits
-            self._busy -= waits
-            waits = False
-
         refused = self._refusal(scope)
-        self._busy += 1
+        if scope["method"] in SAFE_METHODS and refused is None:
+            place.take()  # there is one, `_refusal` has seen to it
         try:
             if refused is None:
-                await self._app(scope, self._limited(receive), send_guarded)
+                await self._app(scope, self._limited(receive, place.take), send_guarded)
             else:
                 response = self._error_page(Request(scope), refused)
                 await response(scope, receive, send_guarded)
         finally:
-            over()
+            place.give_up()
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         rules, method, headers = self._rules, scope["method"], Headers(scope=scope)
@@ -129,11 +125,10 @@ class Guard:
         chunked = "transfer-encoding" in headers and not rules.body_bytes_max
         if chunked or not length.isdecimal() or int(length[:20]) > rules.body_bytes_max:
             return HTTPException(413, headers=close)
-        if self._busy >= rules.requests_max:
-            return HTTPException(503, headers={"Retry-After": "2", **close})
-        return None
+        return None if self._places.left else _no_room()
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, whole: Callable[[], None]) -> Receive:
+        """Calls `whole` when the body is here; raises HTTPException if it is not as it must be."""
         left = self._rules.body_bytes_max
         end = asyncio.get_running_loop().time() + self._rules.body_s
         more = True
@@ -147,13 +142,50 @@ class Guard:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, headers={"Connection": "close"}) from None
+            if message["type"] == "http.disconnect":  # a stranger's whim, and no line in the log
+                raise HTTPException(400, headers={"Connection": "close"})
             more = message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
                 raise HTTPException(413, headers={"Connection": "close"})
+            if not more:
+                whole()
             return message
 
         return receive_limited
+
+
+@dataclass
+class _Places:
+    """How many more requests may be answered at once."""
+
+    left: int
+
+
+class _Place:
+    """One of them, which a request takes and gives up at most once."""
+
+    def __init__(self, places: _Places) -> None:
+        self._places = places
+        self._taken = self._has = False
+
+    def take(self) -> None:
+        """Take it; raises HTTPException if there is none."""
+        if self._taken:
+            return
+        if not self._places.left:
+            raise _no_room()
+        self._places.left -= 1
+        self._taken = self._has = True
+
+    def give_up(self) -> None:
+        """Somebody else may have it."""
+        self._places.left += self._has
+        self._has = False
+
+
+def _no_room() -> HTTPException:
+    return HTTPException(503, headers={"Retry-After": "2", "Connection": "close"})
 
 
 def _name(host: str) -> str:

@@ -107,6 +107,21 @@ def test_ctrl_c_at_the_question_makes_no_key(terminal):
     scenario(play())
 
 
+def test_ctrl_c_at_a_faucets_question_ends_it(tmp_path):
+    pytest.importorskip("uvicorn")
+    terminal = Terminal(tmp_path, "bmint")
+    PrivateKey.generate().save(tmp_path / "purse", WORDS)
+    words = ("faucet", "0", "--network", "test", "--trusted", "127.0.0.1:1", "--keyfile", "purse")
+
+    async def play():
+        screen = await on_screen(terminal, *words)
+        await screen.until("Passphrase of purse")
+        screen.process.send_signal(signal.SIGINT)
+        assert await screen.end() == 130
+
+    scenario(play())
+
+
 def test_nobody_is_asked_for_a_key_that_is_there(terminal):
     terminal.run("--genkeys")
 

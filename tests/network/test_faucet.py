@@ -480,6 +480,20 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path, words, status, message):
     assert message in err
 
 
+def test_attack_servers_that_say_nothing_do_not_keep_it_from_ending(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        faucet = Faucet(tmp_path, [f"127.0.0.1:{silent.getsockname()[1]}"], "--timeout", "600")
+        command = [sys.executable, "-m", "billots.cli.bmint", *faucet.words]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = silent.accept()
+        with connection, process:
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "Stopped.\n", "")
+
+
 def test_what_has_to_be_named(tmp_path):
     assert "no network is named" in bmint("faucet", "0", "--trusted", "127.0.0.1:1")[2]
     assert "no server is named" in bmint("faucet", "0", "--network", "test")[2]

@@ -10,10 +10,12 @@ from servers import MINT, TEST, USER1, USER2, USER3, Mesh, run, signed, submit
 
 from billots.errors import AlreadySigned, InputError, Refused, Unreachable
 from billots.holding import Status
+from billots.host import Host
 from billots.issuing import Issue, NotFresh
 from billots.journal import Journal
 from billots.messages import Listed, UnmovedRange
 from billots.mint import AsyncMint
+from billots.order import Order
 from billots.outcomes import NotExact
 from billots.wallet import AsyncWallet
 
@@ -324,6 +326,32 @@ def test_a_test_network_that_was_started_afresh_forgets_what_was_ordered(tmp_pat
         playing(tmp_path / folder, act)
 
 
+def test_attack_a_billot_that_was_issued_elsewhere_keeps_only_its_own_transfer_back(tmp_path):
+    """A second machine with the issuer's key gave one of them away: the others are issued."""
+
+    async def play(mesh):
+        mine = mint(tmp_path, mesh.hosts)
+        order = Order(TEST.id, USER2.owner, "billots k-1..2000", (("k-", 1, 2000),))
+        other = Order(TEST.id, USER2.owner, "billots a-7", (("a-", 7, 7),))
+        with Journal.open(MINT.owner, tmp_path / "data") as journal:
+            journal.order(order)
+            journal.order(other)
+        for number in (1, 300, 600, 900):
+            await submit(mesh.hosts[0], signed(MINT, USER3, (f"k-{number}", 1)))
+            await mesh.settled(f"k-{number}", 1, USER3.owner)
+        with pytest.raises(Refused, match="k-1"):
+            await mine.resume()
+        for number in (1025, 2000):
+            await mesh.settled(f"k-{number}", 1, USER2.owner)
+        await mesh.settled("a-7", 1, USER2.owner)
+        with pytest.raises(Refused):
+            await mine.resume()
+        assert orders(tmp_path, unfinished=True) == [order]
+        assert (await mine.audit()).mils("issued") == (4 + 2000 - 4 * 256) * 5 + 100_000
+
+    playing(tmp_path, play)
+
+
 # -- counting ----------------------------------------------------------------------------------
 
 
@@ -376,6 +404,51 @@ def test_attack_one_server_that_lists_what_it_likes_changes_no_total(tmp_path):
                 report = await mint(tmp_path, [*mesh.hosts, liar.host]).audit()
                 assert report.is_exact
                 assert report.mils("issued") == 500_000
+
+    playing(tmp_path, play)
+
+
+def test_attack_a_server_that_is_named_twice_has_one_list(tmp_path):
+    """A liar's two addresses are no quorum, nor are those of one that shows another's key."""
+
+    async def play(mesh):
+        mine = mint(tmp_path, mesh.hosts)
+        await mine.issue("a-5..a-9", USER2.owner)
+        lie = Listed([], [UnmovedRange(prefix, 1, 10**9) for prefix in TEST.denominations], None)
+        async with FakeServer() as first, FakeServer(key=first.key) as second:
+            for liar in (first, second):
+                liar.behaviour["list"] = lambda *_: lie
+            twice = await mint(tmp_path, [first.host, second.host, *mesh.hosts[:2]]).audit()
+            assert (twice.n, twice.needed) == (3, 2)
+            other = Host(second.address, second.port, USER1.public_hex)
+            known = await mint(tmp_path, [first.host, other, *mesh.hosts], quorum="2").audit()
+        for report in (twice, known):
+            assert report.mils("issued") == 500_000
+            assert report.is_exact
+
+    playing(tmp_path, play)
+
+
+def test_attack_a_blank_servers_list_does_not_count(tmp_path):
+    """One that lost its memory calls all unmoved: with a liar it would be half of a quorum."""
+
+    async def play(mesh):
+        await mint(tmp_path, mesh.hosts).issue("a-5..a-9", USER2.owner)
+        lie = Listed([], [UnmovedRange(prefix, 1, 10**9) for prefix in TEST.denominations], None)
+
+        def blank(_, info):
+            info.counts["blank"] = 1
+            return info
+
+        async with FakeServer() as first, FakeServer() as second:
+            for liar in (first, second):
+                liar.behaviour["list"] = lambda *_: lie
+            second.behaviour["info"] = blank
+            for number in range(5, 10):
+                for liar in (first, second):
+                    liar.own(f"a-{number}", 1, MINT.owner, USER2.owner)
+            report = await mint(tmp_path, [first.host, second.host, mesh.hosts[0]]).audit()
+        assert report.mils("issued") == 500_000
 
     playing(tmp_path, play)
 

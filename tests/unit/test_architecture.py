@@ -43,8 +43,8 @@ ORDER = {
         "node.subscriptions node.requests node.greeting node.links node.node node"
     ),
     "the wallet's files": (
-        "user_data founding order second_signature journal_lines journal contacts known_servers "
-        "receipt_rows kept_receipts faucet_book appended change_book exchange_book"
+        "user_data founding order second_signature journal_lines journal_mark journal contacts "
+        "known_servers receipt_rows kept_receipts faucet_book appended change_book exchange_book"
     ),
     "the wire": "connection",
     "server": "wire switchboard dialing verifier verifying engine listening life lives server",

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from billots import journal as journal_module
 from billots.crypto import PrivateKey
 from billots.errors import AlreadySigned, JournalError
 from billots.journal import Journal
 from billots.network import Network
+from billots.order import Order
 from billots.transfer import Transfer
 
 TEST = Network.shipped("test")
@@ -68,6 +70,124 @@ def test_the_file_and_its_directory_are_the_owners_alone(tmp_path):
     with opened(directory) as journal:
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         assert stat.S_IMODE(journal.path.stat().st_mode) == 0o600
+
+
+def test_attack_a_journal_without_end_is_full_before_it_can_not_be_read(tmp_path, monkeypatch):
+    """A flood of small payments, from a faucet's page for example, ends in words, not in a lock."""
+    monkeypatch.setattr("billots.journal._FILE_BYTES_MAX", 6_000)
+    monkeypatch.setattr("billots.journal._SPARE_BYTES", 1_000)
+    last = signed()
+    with pytest.raises(JournalError, match="is full") as caught:  # noqa: PT012 - until it is
+        for number in range(1, 100):
+            with opened(tmp_path) as journal:
+                last = signed(rows=[(f"k-{number}", 1)])
+                journal.sign(last, [ONE])
+    assert "move it away" in caught.value.hint
+    with opened(tmp_path) as journal:  # what is signed is finished, and nothing else is signed
+        whole = journal.entries
+        assert len(whole) > 5
+        assert last.id not in [entry.transfer.id for entry in whole]
+        with pytest.raises(JournalError, match="is full"):
+            journal.order(Order(TEST.id, ALICE, "amount 1", (("a-", 1, 9),)))
+        assert journal.orders(TEST.id) == []
+        journal.answered(whole[-1].transfer.id, ONE)
+        journal.final(whole[-1].transfer.id)
+    with opened(tmp_path) as journal:
+        assert journal.entries[-1].final
+        assert file_of(tmp_path).stat().st_size <= 6_000
+
+
+def test_attack_a_long_journal_is_not_read_from_its_beginning_for_each_payment(
+    tmp_path, monkeypatch
+):
+    """Or a faucet that has paid for some weeks would stand still for seconds at each claim."""
+    read = []
+    decode = journal_module.decode_line
+    monkeypatch.setattr(
+        journal_module, "decode_line", lambda line: read.append(line) or decode(line)
+    )
+    last = None
+    for number in range(1, 30):
+        with Journal.open(KEY.owner, tmp_path, last) as last:
+            last.sign(signed(rows=[(f"k-{number}", 1)]), [ONE])
+        with opened(tmp_path) as other:  # another process's
+            other.answered(signed(rows=[(f"k-{number}", 1)]).id, TWO)
+    with opened(tmp_path) as whole:
+        before = len(read)
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        assert len(read) - before == 1, "the last one of the other"
+        assert last.entries == whole.entries
+        assert last.rows(TEST.id) == whole.rows(TEST.id)
+        with pytest.raises(AlreadySigned):
+            last.sign(signed(BOB, [("k-1", 1)]))
+
+
+def _put_back(path, content):
+    path.write_bytes(content)
+
+
+def _replace(path, content):
+    path.unlink()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", [_put_back, _replace])
+def test_attack_a_journal_that_was_changed_is_read_whole(tmp_path, change):
+    """A copy of before was put back, maybe of the same length: nothing is known of it."""
+    copies = []
+    last = None
+    for number in (1, 2, 3):
+        with Journal.open(KEY.owner, tmp_path, last) as last:
+            copies.append(file_of(tmp_path).read_bytes())
+            last.sign(signed(rows=[(f"k-{number}", 1)]), [ONE])
+    whole = file_of(tmp_path).read_bytes()
+    change(file_of(tmp_path), copies[2])
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        assert last.rows(TEST.id) == {("k-1", 1), ("k-2", 1)}
+    change(file_of(tmp_path), whole.replace(b"k-3", b"k-9"))
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        assert last.rows(TEST.id) == {("k-1", 1), ("k-2", 1), ("k-9", 1)}
+    change(file_of(tmp_path), whole[:-20] + b"x" * 19 + b"\n")
+    with pytest.raises(JournalError, match="damaged in line 4"):
+        Journal.open(KEY.owner, tmp_path, last)
+    change(file_of(tmp_path), whole)
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        assert last.rows(TEST.id) == {("k-1", 1), ("k-2", 1), ("k-3", 1)}
+
+
+def test_after_a_write_that_could_not_be_taken_back_it_is_read_whole(tmp_path, monkeypatch):
+    with opened(tmp_path) as last:
+        last.sign(signed(), [ONE])
+
+        def failing(*_):
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as failed:
+            failed.setattr("billots.journal.os.fsync", failing)
+            failed.setattr("billots.journal.os.ftruncate", failing)
+            with pytest.raises(JournalError):
+                last.sign(signed(rows=[("k-1", 1)]), [ONE])
+        last.answered(signed().id, TWO)
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        assert last.rows(TEST.id) == {("a-1", 1), ("k-1", 1)}
+        assert last.entries[0].answered
+
+
+def test_what_is_damaged_in_what_was_added_is_named_and_read_again(tmp_path):
+    with opened(tmp_path) as last:
+        last.sign(signed(), [ONE])
+    good = file_of(tmp_path).read_bytes()
+    with file_of(tmp_path).open("ab") as file:
+        file.write(b'{"kind":"final","transfer_id":"' + b"0" * 64 + b'"}\n')
+    for _ in range(2):
+        with pytest.raises(JournalError, match="damaged in line 3"):
+            Journal.open(KEY.owner, tmp_path, last)
+    file_of(tmp_path).write_bytes(good + b'{"kind":"fin')  # a crash in the middle
+    with Journal.open(KEY.owner, tmp_path, last) as last:
+        last.final(signed().id)
+    with opened(tmp_path) as whole:
+        assert whole.entries[0].final
+        assert len(file_of(tmp_path).read_bytes().splitlines()) == 3
 
 
 def test_it_is_locked_while_it_is_open(tmp_path):

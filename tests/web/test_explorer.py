@@ -382,6 +382,12 @@ def test_pages_end_with_their_server_however_it_ends(tmp_path):
             assert time.monotonic() < end
 
 
+def test_pages_whose_server_ended_before_it_said_anything_end_silently():
+    command = [sys.executable, "-P", "-m", "billots.web"]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)

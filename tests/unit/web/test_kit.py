@@ -306,6 +306,76 @@ def test_no_more_requests_at_once_than_there_is_room_for():
     run(main())
 
 
+def test_attack_bodies_that_never_come_keep_nobody_out():
+    async def main():
+        rules = Rules(methods=POSTS.methods, body_bytes_max=100, requests_max=1)
+        async with served(*ROUTES, rules=rules) as host:
+            head = f"POST /echo HTTP/1.1\r\nHost: {host.place}\r\n".encode()
+            expects = head + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+            slow = [await asyncio.open_connection(host.address, host.port) for _ in range(3)]
+            for reader, writer in slow:
+                writer.write(expects)
+                assert b"100" in await reader.readuntil(b"\r\n\r\n")  # its body is waited for
+            assert is_safe(await get(host, "/")).status == 200
+            assert (await get(host, "/echo", "POST", b"whole")).text == "5"
+            for reader, writer in slow:  # who is only slow is answered all the same
+                writer.write(b"x" * 9)
+                assert (await answer(reader)).text == "9"
+                writer.close()
+
+    run(main())
+
+
+def test_a_body_that_comes_when_there_is_no_room_is_told_so():
+    async def main():
+        held, entered = asyncio.Event(), asyncio.Event()
+
+        async def wait(_request):
+            entered.set()
+            await held.wait()
+            return PlainTextResponse("at last")
+
+        rules = Rules(methods=POSTS.methods, body_bytes_max=100, requests_max=1)
+        async with served(Route("/wait", wait), *ROUTES, rules=rules) as host:
+            reader, writer = await asyncio.open_connection(host.address, host.port)
+            head = f"POST /echo HTTP/1.1\r\nHost: {host.place}\r\n".encode()
+            writer.write(head + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            first = asyncio.create_task(get(host, "/wait"))
+            await entered.wait()
+            writer.write(b"x" * 9)
+            assert is_safe(await answer(reader)).status == 503
+            writer.close()
+            held.set()
+            assert (await first).text == "at last"
+            assert (await get(host, "/")).status == 200
+
+    run(main())
+
+
+def test_attack_who_goes_in_the_middle_of_a_body_writes_nothing_to_the_log(caplog):
+    async def main():
+        ends = asyncio.Event()
+
+        async def noted(request):
+            try:
+                return await echo(request)
+            finally:
+                ends.set()
+
+        routes = [Route("/noted", noted, methods=["POST"]), *ROUTES]
+        async with served(*routes, rules=POSTS) as host:
+            reader, writer = await asyncio.open_connection(host.address, host.port)
+            head = f"POST /noted HTTP/1.1\r\nHost: {host.place}\r\n".encode()
+            writer.write(head + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+            await ends.wait()
+
+    run(main())
+    assert not caplog.records
+
+
 # -- connections ---------------------------------------------------------------------------------
 
 
