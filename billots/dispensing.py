@@ -101,6 +101,10 @@ class Dispenser(WalletSettings):
         """What there was to give when the purse was last looked at, less what was given since."""
         return sum(value * count for value, count in self._counts.items())
 
+    def can_give(self, mils: int) -> bool:
+        """Whether the notes that are there make an amount."""
+        return self._pick(mils) is not None
+
     @property
     def left_mils(self) -> int:
         """How much of the hour's budget is left."""

@@ -26,6 +26,7 @@ log = logging.getLogger("billots.server")
 
 _PATIENCE_S = 0.5
 """How long those who read slowly keep a server from opening its store again."""
+_TRUSTED = "trusted"
 _REPLACED_MAX = 4
 """A disk that damages one store after the other isn't trusted with yet another."""
 
@@ -46,19 +47,33 @@ class Lives:
         self._settings = settings
         own = {address, "localhost"}
         # Which entry is our own is certain only once it was dialled; here its place is enough.
-        self._others = any(
-            host.port != settings.port or not (host.loopback or host.address in own)
+        others = {
+            host.place
             for host in settings.trusted
-        )
+            if host.port != settings.port or not (host.loopback or host.address in own)
+        }
+        self._others = bool(others)
         self._stopping = asyncio.Event()
         self._tries = 0
         self._replaced = 0
         self._may_create = True
         self._on_new_key = on_new_key
         self.life = self._open()
+        self.dropped = self._dropped(others)
         self._key = self.life.node.key.public_hex
         if self._replaced:
             self._log_key()
+
+    def _dropped(self, trusted: set[str]) -> list[str]:
+        """The places that were trusted with this store before and aren't now; notes the new ones.
+
+        Nothing is decided by it: it is to be told, for to forget a list is easily done.
+        """
+        ledger = self.life.node.ledger
+        before = (ledger.store.meta(_TRUSTED) or b"").decode().split()
+        if set(before) != trusted:
+            ledger.put_meta(_TRUSTED, " ".join(sorted(trusted)).encode())
+        return sorted(set(before) - trusted)
 
     async def run(self) -> None:
         """Live until `stop`, again and again as long as the store can be opened again.

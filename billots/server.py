@@ -80,6 +80,11 @@ class Server:
         return self.node.key.public_hex
 
     @property
+    def dropped(self) -> list[str]:
+        """Servers that this store trusted when it was last open, and that aren't trusted now."""
+        return self._lives.dropped
+
+    @property
     def node(self) -> Node:
         """What judges at present: another one once the store had to be opened again."""
         return self._lives.life.node

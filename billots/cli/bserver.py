@@ -294,6 +294,13 @@ def introduce(server: Server, plan: Plan) -> None:
     else:
         servers = "1 server" if n == 2 else f"{n - 1} servers"
         click.echo(f"Trusted: {servers}; {safe_quorum(n)} of {n} make a quorum")
+    if server.dropped:
+        click.echo(
+            f"bserver: warning: with this store {', '.join(server.dropped)} was trusted before, "
+            "and isn't now\nhint: --trusted names servers; who trusts nobody hears of no payment "
+            "that others take",
+            err=True,
+        )
     if network.issuer is None and not network.allocations:
         click.echo(
             f"Network {network.name} has no issuer: every billot is unissued until one is set.\n"

@@ -252,11 +252,13 @@ def _steady_ms() -> int:
 def _introduce(plan: _Plan, options: Settings, place: Host, hand: Dispenser) -> None:
     network, ration = plan.network, plan.ration
     url = f"http://{place.place}/"
-    if hand.purse_mils < ration.gives:
+    if not hand.can_give(ration.gives):
+        gives = format_mils(ration.gives)
         tell(
             "warning",
-            f"the purse has {format_mils(hand.purse_mils)}: there is nothing to give",
-            f"pay some to {shown(hand.owner, 200)}",
+            f"the purse has {format_mils(hand.purse_mils)}, and no notes that make {gives}: "
+            "there is nothing to give",
+            f"bmint issue {gives} {shown(hand.owner, 200)} --mixed --times 100 fills it",
             _PROGRAM,
         )
     if options.json:

@@ -167,6 +167,14 @@ def balance(settings: Settings) -> int:
         more = f", and {format_mils(left)} that no quorum stands for now" if left else ""
         line(f"Total: {format_mils(listing.total_mils)}{more}")
     warn_new(listing)
+    answering = sum(answer.key is not None for answer in listing.answers)
+    if listing.undecided and answering < len(listing.answers):
+        tell(
+            "warning",
+            f"{answering} of {len(listing.answers)} servers answer: nothing is lost, and all of it "
+            "is counted once more of them do",
+            "the same command counts again",
+        )
     return NO if listing.undecided or not listing.is_complete else OK
 
 

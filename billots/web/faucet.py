@@ -246,7 +246,8 @@ def _took(seconds: float) -> str:
 
 def _sentence(error: InputError) -> str:
     parts = [str(error), *([error.hint] if error.hint else [])]
-    return ". ".join(part[:1].upper() + part[1:] for part in parts) + "."
+    # What is to be typed, as a hint may begin with, is no sentence of ours to capitalise.
+    return ". ".join(p if p.startswith("bwallet ") else p[:1].upper() + p[1:] for p in parts) + "."
 
 
 def in_words(seconds: int) -> str:

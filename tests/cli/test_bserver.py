@@ -96,6 +96,18 @@ def refused(folder, *words, environment=None):
     return error.removeprefix("bserver: error: "), "".join(hints).removeprefix("hint: ")
 
 
+def test_a_list_that_was_forgotten_is_told_once(tmp_path):
+    """A store that trusted others, and is started without them."""
+    words = ("0", "test", "--log-level", "error")
+    assert serving(tmp_path, *words, "--trusted", "127.0.0.1:1, 127.0.0.1:2")[2] == ""
+    err = serving(tmp_path, *words, "--trusted", "127.0.0.1:1")[2]
+    assert err.startswith("bserver: warning: with this store 127.0.0.1:2 was trusted before, and ")
+    _, out, err = serving(tmp_path, *words)
+    assert "Trusted: nobody; this server's word is enough for itself" in out
+    assert err.startswith("bserver: warning: with this store 127.0.0.1:1 was trusted before, and ")
+    assert serving(tmp_path, *words)[2] == ""
+
+
 # -- what it says --------------------------------------------------------------------------------
 
 

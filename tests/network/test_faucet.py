@@ -297,7 +297,8 @@ def test_an_empty_purse_is_said(tmp_path, mesh):
         assert "The purse is empty" in reply.text
         assert reply.headers["retry-after"] == "30"
         err = faucet.end()[2]
-    assert err.startswith("bmint: warning: the purse has 0: there is nothing to give\nhint: pay ")
+    assert err.startswith("bmint: warning: the purse has 0, and no notes that make ")
+    assert "there is nothing to give\nhint: bmint issue " in err
 
 
 # -- kills -----------------------------------------------------------------------------------------
