@@ -19,7 +19,7 @@ import msgspec
 from billots.change_wire import Redeem, Redeemed
 from billots.circle import Circle
 from billots.delivering import Move, finals_of, happened, look, until_happened
-from billots.errors import BillotsError, InputError, JournalError
+from billots.errors import BillotsError, JournalError
 from billots.exchange_book import Exchange, ExchangeBook
 from billots.exchange_proof import change_of, given_by, refund_of
 from billots.gathering import Gathering
@@ -141,16 +141,16 @@ async def finish(sender: Sender, circle: Circle, begun: Exchange) -> Exchanged:
     transfer = next((t for t in signed if t.billots == quote.give), None)
     poll = await look(circle, [b for b, _ in (*quote.give, *quote.get)], sender.timeout_s)
     finals = finals_of(poll)
-    outcome = _ended(quote, finals, ours)
-    if outcome is None and _is_lost(given, finals):
+    unsigned = transfer is None  # then nothing can have come of it
+    outcome = None if unsigned else _ended(quote, finals, ours)
+    if outcome is None and _is_lost(given, finals, unsigned=unsigned):
         outcome = Outcome.NOT_GIVEN
     if outcome is not None:
         return await _over(sender, circle, begun, (outcome, transfer), poll)
     if transfer is None or not happened(given, finals, given.next_rows):
-        sent = await send(sender, circle, [billot for billot, _ in quote.give], quote.pay)
+        billots = [billot for billot, _ in quote.give]
+        sent = await send(sender, circle, billots, quote.pay, only=quote.give)
         transfer = sent.transfer
-        if transfer.billots != quote.give:
-            raise InputError("the billots have moved since they were quoted")
     if not begun.receipts:
         begun = await _keep_receipts(sender, circle, begun, transfer)
     return await _until_changed(sender, circle, begun, transfer, ours)
@@ -240,7 +240,11 @@ def _ended(quote: Quote, finals: Mapping[str, Holding], ours: Collection[Row]) -
     return Outcome.REFUNDED if happened(refund_of(quote), finals, ours) else None
 
 
-def _is_lost(given: Move, finals: Mapping[str, Holding]) -> bool:
-    """Whether a quorum has another transfer of what was to be given: another wallet's."""
+def _is_lost(given: Move, finals: Mapping[str, Holding], *, unsigned: bool) -> bool:
+    """Whether a quorum has another transfer of what was to be given: another wallet's.
+
+    What this wallet has not signed, and has moved all the same, was moved by another one.
+    """
     late = tuple(row for row in given.rows if row[0] in finals and finals[row[0]].seq >= row[1])
-    return happened(Move(late, given.sender, given.to), finals) is False
+    did = happened(Move(late, given.sender, given.to), finals)
+    return did is False or (unsigned and did is None)

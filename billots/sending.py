@@ -34,7 +34,7 @@ from billots.refusals import in_our_words, not_ready, refusal
 from billots.second_signature import already_ordered, already_signed
 from billots.signing import open_journal, row, stored, twin
 from billots.statement import Statement, new_nonce
-from billots.transfer import Transfer
+from billots.transfer import Row, Transfer
 
 _WAITS_S = 2.0
 """A server lets a transfer wait for what it spends: longer than it may, so that it can say why."""
@@ -99,10 +99,18 @@ def check_request(billots: Sequence[str], to: str) -> list[str]:
     return ordered
 
 
-async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) -> Sent:
+async def send(
+    sender: Sender,
+    circle: Circle,
+    billots: Sequence[str],
+    to: str,
+    *,
+    only: Sequence[Row] | None = None,
+) -> Sent:
     """Move `billots` to the owner `to` by way of the circle's server, else of its list in turn.
 
-    Raises what `Wallet.transfer` says.
+    With `only`, nothing but just these rows is signed: InputError if the billots have moved since.
+    Else raises what `Wallet.transfer` says.
     """
     poll = Poll(circle, billots)
     await poll.run(sender.timeout_s)
@@ -119,7 +127,7 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
     proven = _proven(sender, poll, finals)
     holdings = {billot: proven.get(billot) or _holding(poll, billot) for billot in billots}
     circle.save_keys()
-    signed = await _sign(sender, circle, holdings, to)
+    signed = await _sign(sender, circle, holdings, to, only)
     if sender.on_signed is not None:
         sender.on_signed(signed.transfer)
     return await submit(sender, circle, signed)
@@ -172,7 +180,13 @@ def _worst(circle: Circle) -> BillotsError:
     return next(iter(changed or errors), Unreachable("no server answered in time"))
 
 
-async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding], to: str) -> Signed:
+async def _sign(
+    sender: Sender,
+    circle: Circle,
+    holdings: Mapping[str, Holding],
+    to: str,
+    only: Sequence[Row] | None,
+) -> Signed:
     """The transfer, on disk: the journal's own if it has it, else a new one."""
     network, key = circle.network, sender.key
     lapsed: list[Transfer] = []
@@ -186,6 +200,8 @@ async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding],
                 row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
             ]
+            if only is not None and set(rows) != set(only):
+                raise InputError("the billots have moved since they were quoted")
             entries = journal.find(network.id, rows)
             against = [entry for entry in entries if entry.transfer.to != to]
             orders = journal.orders_against(network.id, rows, to)
