@@ -228,36 +228,48 @@ async def _sign(
 
 
 async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:
-    """Send a transfer to the circle's server, and while none can be reached to its list in turn."""
-    busy: Refused | None = None
+    """Send a transfer to the circle's server, and while none can be reached to its list in turn.
+
+    What is sent again goes to all of them: who took it before may have told nobody, and who
+    refused it may have lied.
+    """
+    refused: Refused | None = None
+    sent: Sent | None = None
     for link in dict.fromkeys([*([circle.server] if circle.server else []), *circle.links]):
         if link.problem in _PASSED_OVER:
             continue
         try:
             statement = await offer(sender.keeper.store, circle, link, signed.transfer)
-        except Refused as refused:
+        except Refused as error:
             await _note_answer(sender, circle, link, signed)
-            ours = in_our_words(refused, signed.transfer, sender.command)
-            if ours.name not in _BUSY:
+            ours = in_our_words(error, signed.transfer, sender.command)
+            if ours.name not in _BUSY and not signed.resent:
                 raise ours from None
-            busy = busy or ours
+            if refused is None or refused.name in _BUSY:
+                refused = ours
         except (Unreachable, ProtocolError, ServerKeyChanged) as error:
             link.fail(error)
         else:
             await _note_answer(sender, circle, link, signed)
-            return Sent(
-                signed.transfer,
-                circle.network,
-                link.host,
-                statement,
-                resent=signed.resent,
-                lapsed=signed.lapsed,
-            )
-    if busy is not None:
-        raise busy
-    raise Unreachable(
+            sent = sent or _sent(circle, link, signed, statement)
+            if not signed.resent:
+                break
+    if sent is not None:
+        return sent
+    raise refused or Unreachable(
         "no server took the transfer: it is signed and kept",
         "the same command sends it again",
+    )
+
+
+def _sent(circle: Circle, link: Link, signed: Signed, statement: Statement) -> Sent:
+    return Sent(
+        signed.transfer,
+        circle.network,
+        link.host,
+        statement,
+        resent=signed.resent,
+        lapsed=signed.lapsed,
     )
 
 

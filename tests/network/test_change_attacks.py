@@ -1,12 +1,14 @@
 """What would lose a customer's notes, keep them for ever, or blame somebody who is honest."""
 
 import pytest
-from servers import Mesh, run, signed, submit
-from till import SMALL, owner_of, place, till, wallet
+from fake_server import FakeServer
+from servers import Mesh, run, signed, submit, until
+from till import SMALL, owner_of, place, till, wallet, with_limits
 
 from billots.errors import InputError
 from billots.exchanging import Outcome
 from billots.journal import Journal
+from billots.messages import Accepted
 
 
 def playing(tmp_path, play, count=1, timeout_s=60):
@@ -78,3 +80,36 @@ def test_attack_notes_that_move_while_they_are_given_are_not_signed_at_another_s
             assert given_away(tmp_path, key.owner) == []
 
     playing(tmp_path, play)
+
+
+# -- liars in the change server's own list ---------------------------------------------------------
+
+
+def test_attack_a_first_server_that_passes_nothing_on_keeps_no_change(tmp_path):
+    """The change, and what came in for it: one of four says that it took them, and tells nobody."""
+
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        async with FakeServer() as liar:
+
+            def takes(params, _said):
+                transfer = params.transfer
+                for billot, seq in transfer.billots:
+                    liar.own(billot, seq, transfer.sender, transfer.to)
+                ids = [billot for billot, _ in transfer.billots]
+                return Accepted(True, transfer.id, liar.statement(ids, params.nonce))
+
+            liar.behaviour["transfer"] = takes
+            trusted = [str(liar.host), *mesh.hosts]
+            limits = with_limits(final_s=0.5, again_s_max=0.2)
+            async with till(tmp_path, mesh, trusted=trusted, limits=limits) as listener:
+                found = await wallet(tmp_path, mesh).change("0.35", place(listener), lambda _: True)
+                assert found.outcome is Outcome.CHANGED
+
+                async def ask():
+                    return [entry.closed for entry in listener.server._book]
+
+                await until(ask, all)
+
+    playing(tmp_path, play, 3)

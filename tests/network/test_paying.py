@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from fake_server import FakeServer, Refuse
 from killing import Killed, killed_at
 from servers import MINT, TEST, USER1, USER2, USER3, Mesh, fresh, run, signed, submit
 
@@ -143,6 +144,28 @@ def test_a_payment_that_no_quorum_has_is_not_final_and_is_finished_later(tmp_pat
         assert resumed.is_final
         assert resumed.resumed
         assert await mine.resume() == []
+
+    playing(tmp_path, play)
+
+
+@pytest.mark.parametrize("how", ["keeps", "refuses"])
+def test_attack_a_first_server_that_passes_nothing_on_stops_no_payment(tmp_path, how):
+    """One of four, asked first: it says yes and tells nobody, or no, whatever it is shown."""
+
+    async def play(mesh):
+        async with FakeServer() as liar:
+            hosts = [str(liar.host), *mesh.hosts]
+            mine = wallet(tmp_path, mesh, trusted=hosts, timeout_s=1.0)
+            if how == "refuses":
+                liar.behaviour["transfer"] = lambda _params, _said: Refuse("not_owner", {})
+                with pytest.raises(Refused):
+                    await mine.pay("120", USER2.owner)
+            else:
+                assert not (await mine.pay("120", USER2.owner)).is_final
+            (paid,) = await mine.resume()
+            assert paid.is_final
+            assert journalled(tmp_path)[0] == [[["a-1", 1], ["c-1", 1]]]
+            assert await mine.resume() == []
 
     playing(tmp_path, play)
 

@@ -47,8 +47,8 @@ def sorted_ids(ids):
 @contextlib.asynccontextmanager
 async def till(home, mesh, kind=ChangeListener, *, limits=LIMITS, **settings):
     """A change server that listens, with the key and the files in `home`."""
-    more = {"timeout_s": 3.0, "data_dir": home / "data"} | settings
-    server = ChangeServer(keyfile=home / "float", trusted=mesh.hosts, limits=limits, **more)
+    more = {"timeout_s": 3.0, "data_dir": home / "data", "trusted": mesh.hosts} | settings
+    server = ChangeServer(keyfile=home / "float", limits=limits, **more)
     listener = kind(server, "127.0.0.1", 0)
     await listener.start()
     try:
