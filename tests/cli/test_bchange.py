@@ -252,12 +252,19 @@ async def read_a_proof(bchange, proof, key, pinned):
     assert (err, status) == ("", 0)
     assert out.startswith(f"Valid: change server {key} owes 20\n")
     assert "a quorum of your servers signed that the transfer was taken\n" in out
+    assert "--change-server HOST\n" in out
     assert out.endswith(
         "Kept: the servers have neither the change nor what was given as the customer's\n"
     )
     out, err, status = await bchange.type("verify-proof", proof.name, "--offline")
-    assert (err, status) == ("", 0)
+    assert (err, status) == ("", 1), "to who knows no key nothing proves that it was paid"
+    assert out.startswith(f"Valid: change server {key} promised 20\n")
     assert "no receipt here proves to you that the transfer was taken: no key of" in out
+    told = await bchange.type("verify-proof", proof.name, *pinned, "--change-server", "127.0.0.1:1")
+    assert told[2] == 0
+    assert "the change server was shown it: can't reach 127.0.0.1:1" in told[0]
+    told = await bchange.type("verify-proof", proof.name, "--offline", "--change-server", "a:1")
+    assert told[2] == 2
     before = proof.read_bytes()
     altered = proof.with_name("altered.json")
     altered.write_bytes(before.replace(b'"until": ', b'"until": 1', 1))

@@ -1,11 +1,14 @@
 """What would lose a customer's notes, keep them for ever, or blame somebody who is honest."""
 
+import msgspec
 import pytest
 from fake_server import FakeServer
 from servers import Mesh, run, signed, submit, until
-from till import SMALL, owner_of, place, till, wallet, with_limits
+from till import SMALL, Customer, owner_of, place, till, wallet, with_limits
 
+from billots.change_wire import Drop, Dropped
 from billots.errors import InputError
+from billots.exchange_proof import Became, Proof
 from billots.exchanging import Outcome
 from billots.journal import Journal
 from billots.messages import Accepted
@@ -113,3 +116,69 @@ def test_attack_a_first_server_that_passes_nothing_on_keeps_no_change(tmp_path):
                 await until(ask, all)
 
     playing(tmp_path, play, 3)
+
+
+# -- proofs against an honest change server --------------------------------------------------------
+
+
+async def paid_in_secret(tmp_path, mesh, listener):
+    """A customer who pays a quote that has ended, and never asks for his change: his proof."""
+    key, (note,) = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+    me = Customer(mesh, listener, key)
+    quote = await me.quote([(note, 2)], [("e-", 2)])
+    await me.call("drop", Drop(quote), Dropped)
+    transfer = await me.give(quote)
+    return msgspec.json.encode(Proof(quote, transfer))
+
+
+def test_attack_who_pays_and_never_asks_for_change_frames_nobody_who_is_shown_the_proof(tmp_path):
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        judge = wallet(tmp_path, mesh)
+        async with till(tmp_path, mesh) as listener:
+            proof = await paid_in_secret(tmp_path, mesh, listener)
+            before = await judge.check_proof(proof)
+            assert (before.became, before.shown) == (Became.KEPT, None)
+            checked = await judge.check_proof(proof, change_server=place(listener))
+            assert checked.became is Became.CHANGED
+            assert checked.shown == "it says that it has answered with a change"
+            assert not checked.is_owed
+
+    playing(tmp_path, play, 2)
+
+
+def test_attack_a_proof_shown_to_another_change_server_or_to_nobody_stays_one(tmp_path):
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        await owner_of(mesh, tmp_path / "other" / "float", SMALL)
+        judge = wallet(tmp_path, mesh)
+        async with till(tmp_path, mesh) as listener:
+            proof = await paid_in_secret(tmp_path, mesh, listener)
+        async with till(tmp_path / "other", mesh) as other:
+            checked = await judge.check_proof(proof, change_server=place(other))
+            assert (checked.became, checked.is_owed) == (Became.KEPT, True)
+            assert "another key" in checked.shown
+        checked = await judge.check_proof(proof, change_server=place(other))
+        assert (checked.became, checked.is_owed) == (Became.KEPT, True)
+        assert "can't reach" in checked.shown
+
+    playing(tmp_path, play)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_attack_a_quote_whose_transfer_was_never_sent_is_owed_nothing(tmp_path, offline):
+    """Both signatures hold, and that is all: nobody has given anything."""
+
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        key, (note,) = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        async with till(tmp_path, mesh) as listener:
+            me = Customer(mesh, listener, key)
+            quote = await me.quote([(note, 2)], [("e-", 2)])
+            proof = msgspec.json.encode(Proof(quote, me.payment(quote)))
+        checked = await wallet(tmp_path, mesh).check_proof(proof, offline=offline)
+        assert checked.became is (None if offline else Became.NOT_GIVEN)
+        assert checked.fault is None
+        assert not checked.is_owed
+
+    playing(tmp_path, play)
