@@ -182,3 +182,21 @@ def test_attack_a_quote_whose_transfer_was_never_sent_is_owed_nothing(tmp_path, 
         assert not checked.is_owed
 
     playing(tmp_path, play)
+
+
+# -- floods ----------------------------------------------------------------------------------------
+
+
+def test_attack_a_network_of_ipv6_addresses_counts_as_one_for_change_as_well(tmp_path):
+    """What `group_of` makes of an address is what has connections and unpaid quotes."""
+
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        key, (note,) = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        async with till(tmp_path, mesh, host="::1") as listener:
+            me = Customer(mesh, listener, key)
+            me.at = f"[::1]:{listener.port}"
+            await me.quote([(note, 2)], [("e-", 2)])
+            assert [*listener.server._tokens._used] == ["::/64"], "and not ::1"
+
+    playing(tmp_path, play)
