@@ -40,20 +40,30 @@ class _Taken(Struct, frozen=True, tag="taken", tag_field="kind"):
     receipts: Receipts
 
 
+class _Giving(Struct, frozen=True, tag="giving", tag_field="kind"):
+    quote_id: TransferId
+    at: Annotated[int, Meta(ge=0)]
+
+
 class _Over(Struct, frozen=True, tag="over", tag_field="kind"):
     quote_id: TransferId
+    changed: bool = True
 
 
-_Line = _Quoted | _Taken | _Over
+_Line = _Quoted | _Giving | _Taken | _Over
 _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A quote, which change server it is of, and receipts of what was given for it."""
+    """A quote, which change server it is of, and receipts of what was given for it.
+
+    `giving_at` is when it was decided to give it something, in seconds since 1970.
+    """
 
     quote: Quote
     host: str
+    giving_at: int | None = None
     receipts: tuple[Receipt, ...] = ()
     over: bool = False
 
@@ -113,15 +123,35 @@ class ExchangeBook:
         if quote.id not in self._exchanges:
             self._write(_Quoted(quote, host))
 
+    def rivals(self, quote: Quote) -> list[Exchange]:
+        """Others for which something was to be given, and that promise one of the same notes.
+
+        One transfer would look like the change of both.
+        """
+        same = (quote.network, quote.server)
+        return [
+            each
+            for each in self._exchanges.values()
+            if each.giving_at is not None
+            and each.quote.id != quote.id
+            and (each.quote.network, each.quote.server) == same
+            and not set(each.quote.get).isdisjoint(quote.get)
+        ]
+
+    def giving(self, quote: Quote, at: int) -> None:
+        """Write down that something will be given for it; only then it may be signed over."""
+        if self._exchanges[quote.id].giving_at is None:
+            self._write(_Giving(quote.id, at))
+
     def taken(self, quote: Quote, receipts: tuple[Receipt, ...]) -> None:
         """Write down that a quorum has what was given, and its receipts."""
         if not self._exchanges[quote.id].receipts:
             self._write(_Taken(quote.id, receipts))
 
-    def over(self, quote: Quote) -> None:
-        """Write down that the change has come, or what was given has come back, or never left."""
+    def over(self, quote: Quote, *, changed: bool = True) -> None:
+        """Write down that the change has come; or what was given has come back, or never left."""
         if not self._exchanges[quote.id].over:
-            self._write(_Over(quote.id))
+            self._write(_Over(quote.id, changed))
 
     def _write(self, line: _Line) -> None:
         self._file.append(line)
@@ -131,7 +161,11 @@ class ExchangeBook:
         match line:
             case _Quoted(quote, host):
                 self._exchanges[quote.id] = Exchange(quote, host)
+            case _Giving(quote_id, at):
+                self._exchanges[quote_id].giving_at = at
             case _Taken(quote_id, receipts):
                 self._exchanges[quote_id].receipts = receipts
-            case _Over(quote_id):
+            case _Over(quote_id, changed):
                 self._exchanges[quote_id].over = True
+                if not changed:
+                    self._exchanges[quote_id].giving_at = None

@@ -25,6 +25,7 @@ from billots.exchange_proof import change_of, given_by, refund_of
 from billots.gathering import Gathering
 from billots.holding import Holding
 from billots.host import Host
+from billots.journal import Journal
 from billots.network import Network
 from billots.poll import Poll
 from billots.quote import Quote
@@ -40,6 +41,8 @@ _LOCKED_AGAIN_S = 0.02
 DROPPED_MAX = 3
 _MARGIN_S = 1.0
 """A quote that ends so soon is not paid any more."""
+_SIGNS_S = 60
+"""Who decided to give, and has not signed after as long, was killed in between."""
 
 
 class Outcome(StrEnum):
@@ -94,7 +97,43 @@ async def exchange(sender: Sender, circle: Circle, offered: Offered) -> Exchange
         return NoExchange(
             offered.network, "the quote has ended", "the same command asks for another"
         )
-    return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
+    if not await _may_give(sender, offered.quote):
+        return NoExchange(
+            offered.network,
+            "another exchange of this wallet was quoted the same notes",
+            "once that one is over, the same command asks for another quote",
+        )
+    try:
+        return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
+    except BillotsError:
+        with await opened(sender) as book, await sender.journal() as journal:
+            if _signed(journal, offered.quote) is None:
+                book.over(offered.quote, changed=False)
+        raise
+
+
+async def _may_give(sender: Sender, quote: Quote) -> bool:
+    """Whether nothing else is given for the notes of this quote; it is written down that it will.
+
+    A change server that promises the same notes twice would give them once, and owe nothing.
+    """
+    now = 0 if sender.now is None else int(sender.now())
+    signs_s = _SIGNS_S + 4 * sender.timeout_s
+    with await opened(sender) as book:
+        rivals = book.rivals(quote)
+        with await sender.journal() as journal:
+            signed = any(_signed(journal, each.quote) for each in rivals)
+        if signed or any(now < (each.giving_at or 0) + signs_s for each in rivals):
+            return False
+        book.giving(quote, now)
+    return True
+
+
+def _signed(journal: Journal, quote: Quote) -> Transfer | None:
+    """The transfer that pays a quote, if it is signed."""
+    entries = journal.find(quote.network, quote.give)
+    signed = (e.transfer for e in entries if e.transfer.to == quote.pay)
+    return next((t for t in signed if t.billots == quote.give), None)
 
 
 async def decline(offered: Offered, timeout_s: float) -> Exchanged:
@@ -122,13 +161,7 @@ async def unfinished(sender: Sender, circle: Circle) -> list[Exchange]:
     with await opened(sender) as book:
         found = book.open_ones(circle.network.id)
     with await sender.journal() as journal:
-        signed = {
-            (entry.transfer.to, row)
-            for quote in (each.quote for each in found)
-            for entry in journal.find(circle.network.id, quote.give)
-            for row in entry.transfer.billots
-        }
-    return [e for e in found if {(e.quote.pay, row) for row in e.quote.give} <= signed]
+        return [each for each in found if _signed(journal, each.quote) is not None]
 
 
 async def finish(sender: Sender, circle: Circle, begun: Exchange) -> Exchanged:
@@ -136,9 +169,7 @@ async def finish(sender: Sender, circle: Circle, begun: Exchange) -> Exchanged:
     quote, given = begun.quote, given_by(begun.quote)
     with await sender.journal() as journal:
         ours = journal.rows(circle.network.id)
-        entries = journal.find(circle.network.id, quote.give)
-    signed = (e.transfer for e in entries if e.transfer.to == quote.pay)
-    transfer = next((t for t in signed if t.billots == quote.give), None)
+        transfer = _signed(journal, quote)
     poll = await look(circle, [b for b, _ in (*quote.give, *quote.get)], sender.timeout_s)
     finals = finals_of(poll)
     unsigned = transfer is None  # then nothing can have come of it
@@ -228,7 +259,7 @@ async def _over(
     outcome, transfer = found
     await sender.keeper.keep(circle, finals_of(poll), poll)
     with await opened(sender) as book:
-        book.over(begun.quote)
+        book.over(begun.quote, changed=outcome is Outcome.CHANGED)
     seen = Offered(begun.quote, circle.network, Host.parse(begun.host), 0.0, 0)
     return Exchanged(seen, outcome, transfer, begun.receipts)
 

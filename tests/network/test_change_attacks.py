@@ -1,17 +1,23 @@
 """What would lose a customer's notes, keep them for ever, or blame somebody who is honest."""
 
+import time
+
 import msgspec
 import pytest
 from fake_server import FakeServer
-from servers import Mesh, run, signed, submit, until
+from servers import TEST, Mesh, run, signed, submit, until
 from till import SMALL, Customer, owner_of, place, till, wallet, with_limits
 
-from billots.change_wire import Drop, Dropped
+from billots.change_listening import ChangeListener
+from billots.change_wire import Drop, Dropped, Offer, Quoted
+from billots.crypto import PrivateKey
 from billots.errors import InputError
+from billots.exchange_book import ExchangeBook
 from billots.exchange_proof import Became, Proof
 from billots.exchanging import Outcome
 from billots.journal import Journal
 from billots.messages import Accepted
+from billots.quote import Quote
 
 
 def playing(tmp_path, play, count=1, timeout_s=60):
@@ -81,6 +87,76 @@ def test_attack_notes_that_move_while_they_are_given_are_not_signed_at_another_s
             with pytest.raises(InputError, match="moved since they were quoted"):
                 await mine.exchange(offered)
             assert given_away(tmp_path, key.owner) == []
+
+    playing(tmp_path, play)
+
+
+class PromisesTwice(ChangeListener):
+    """Its second quote promises the notes of its first; it gives them once, when it has both."""
+
+    first = None
+
+    async def _result(self, method, params, address):
+        server = self.server
+        if method == "offer":
+            return Offer((("e-", 4), ("f-", 8), ("g-", 8), ("h-", 8), ("i-", 8)))
+        if method == "quote" and self.first is not None:
+            return Quoted(
+                Quote.sign(
+                    server.key,
+                    network_id=TEST.id,
+                    customer=params.customer,
+                    pay=PrivateKey.generate().owner,
+                    until=2**33,
+                    give=params.give,
+                    get=self.first.quote.get,
+                ),
+                60,
+            )
+        said = await super()._result(method, params, address)
+        if method == "quote":
+            self.first = said
+        return said
+
+
+@pytest.mark.parametrize("when", ["signed", "about to sign"])
+def test_attack_one_change_that_is_promised_for_two_notes_is_paid_with_one(tmp_path, when):
+    """Two shells ask at once; what would come for both is one transfer, and nothing is owed."""
+
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        key, _ = await owner_of(mesh, tmp_path / "key", {"d-": 2})
+        async with till(tmp_path, mesh, PromisesTwice) as listener:
+            one, two = wallet(tmp_path, mesh), wallet(tmp_path, mesh)
+            first = await one.quote_change("0.35", place(listener))
+            listener.server._quoted.clear()
+            second = await two.quote_change("0.35", place(listener))
+            assert (first.quote.id, first.quote.get) != (second.quote.id, None)
+            assert first.quote.get == second.quote.get
+            if when == "signed":
+                assert (await one.exchange(first)).outcome is Outcome.CHANGED
+            else:
+                with ExchangeBook.open(key.owner, tmp_path / "wallet") as book:
+                    book.giving(first.quote, int(time.time()))
+            found = await two.exchange(second)
+            assert found.reason == "another exchange of this wallet was quoted the same notes"
+            assert len(given_away(tmp_path, key.owner)) == (when == "signed")
+
+    playing(tmp_path, play)
+
+
+def test_who_decided_to_give_and_was_killed_keeps_nobody_from_the_same_notes(tmp_path):
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        key, _ = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        async with till(tmp_path, mesh) as listener:
+            mine = wallet(tmp_path, mesh)
+            first = await mine.quote_change("0.35", place(listener))
+            with ExchangeBook.open(key.owner, tmp_path / "wallet") as book:
+                book.giving(first.quote, int(time.time()) - 3600)
+            second = await mine.quote_change("0.35", place(listener))
+            assert second.quote.get == first.quote.get, "dropped, and quoted again"
+            assert (await mine.exchange(second)).outcome is Outcome.CHANGED
 
     playing(tmp_path, play)
 
