@@ -40,17 +40,12 @@ class _Taken(Struct, frozen=True, tag="taken", tag_field="kind"):
     receipts: Receipts
 
 
-class _Giving(Struct, frozen=True, tag="giving", tag_field="kind"):
-    quote_id: TransferId
-    at: Annotated[int, Meta(ge=0)]
-
-
 class _Over(Struct, frozen=True, tag="over", tag_field="kind"):
     quote_id: TransferId
     changed: bool = True
 
 
-_Line = _Quoted | _Giving | _Taken | _Over
+_Line = _Quoted | _Taken | _Over
 _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
 
@@ -58,14 +53,14 @@ _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 class Exchange:
     """A quote, which change server it is of, and receipts of what was given for it.
 
-    `giving_at` is when it was decided to give it something, in seconds since 1970.
+    `changed` is false once it is over without its change.
     """
 
     quote: Quote
     host: str
-    giving_at: int | None = None
     receipts: tuple[Receipt, ...] = ()
     over: bool = False
+    changed: bool = True
 
 
 @dataclass(slots=True)
@@ -100,6 +95,15 @@ class ExchangeBook:
         file.lines = []
         return book
 
+    @staticmethod
+    def turn(owner: str, directory: str | Path | None = None) -> Appended[_Line] | None:
+        """A lock of its own, closed to give it up, or None while another process has it.
+
+        Who has it signs for a quote: one process at a time. Raises JournalError.
+        """
+        path = user_data_directory(directory) / f"exchanging-{owner[:32]}.jsonl"
+        return Appended[_Line].open(path, msgspec.json.encode(_Head(1, owner)), _decoder)
+
     def close(self) -> None:
         """Give up the lock."""
         self._file.close()
@@ -124,7 +128,7 @@ class ExchangeBook:
             self._write(_Quoted(quote, host))
 
     def rivals(self, quote: Quote) -> list[Exchange]:
-        """Others for which something was to be given, and that promise one of the same notes.
+        """Others that promise one of the same notes, unless they are over without it.
 
         One transfer would look like the change of both.
         """
@@ -132,16 +136,11 @@ class ExchangeBook:
         return [
             each
             for each in self._exchanges.values()
-            if each.giving_at is not None
+            if each.changed
             and each.quote.id != quote.id
             and (each.quote.network, each.quote.server) == same
             and not set(each.quote.get).isdisjoint(quote.get)
         ]
-
-    def giving(self, quote: Quote, at: int) -> None:
-        """Write down that something will be given for it; only then it may be signed over."""
-        if self._exchanges[quote.id].giving_at is None:
-            self._write(_Giving(quote.id, at))
 
     def taken(self, quote: Quote, receipts: tuple[Receipt, ...]) -> None:
         """Write down that a quorum has what was given, and its receipts."""
@@ -161,11 +160,8 @@ class ExchangeBook:
         match line:
             case _Quoted(quote, host):
                 self._exchanges[quote.id] = Exchange(quote, host)
-            case _Giving(quote_id, at):
-                self._exchanges[quote_id].giving_at = at
             case _Taken(quote_id, receipts):
                 self._exchanges[quote_id].receipts = receipts
             case _Over(quote_id, changed):
                 self._exchanges[quote_id].over = True
-                if not changed:
-                    self._exchanges[quote_id].giving_at = None
+                self._exchanges[quote_id].changed = changed

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -41,8 +44,8 @@ _LOCKED_AGAIN_S = 0.02
 DROPPED_MAX = 3
 _MARGIN_S = 1.0
 """A quote that ends so soon is not paid any more."""
-_SIGNS_S = 60
-"""Who decided to give, and has not signed after as long, was killed in between."""
+
+Lock = TypeVar("Lock")
 
 
 class Outcome(StrEnum):
@@ -71,12 +74,23 @@ class Exchanged:
 
 async def opened(sender: Sender) -> ExchangeBook:
     """The wallet's exchanges, locked; another process has them only for a moment."""
+    return await _locked(sender, ExchangeBook.open, sender.timeout_s)
+
+
+async def _turn(sender: Sender) -> AbstractContextManager[object]:
+    """A lock for who signs for a quote; another process has it while it asks the servers."""
+    return await _locked(sender, ExchangeBook.turn, 4 * sender.timeout_s)
+
+
+async def _locked(
+    sender: Sender, take: Callable[[str, Path | None], Lock | None], limit_s: float
+) -> Lock:
     loop = asyncio.get_running_loop()
-    end = loop.time() + sender.timeout_s
+    end = loop.time() + limit_s
     while True:
-        book = ExchangeBook.open(sender.key.owner, sender.data_dir)
-        if book is not None:
-            return book
+        found = take(sender.key.owner, sender.data_dir)
+        if found is not None:
+            return found
         if loop.time() > end:
             raise JournalError(
                 "another process keeps the exchanges of this key locked",
@@ -97,36 +111,33 @@ async def exchange(sender: Sender, circle: Circle, offered: Offered) -> Exchange
         return NoExchange(
             offered.network, "the quote has ended", "the same command asks for another"
         )
-    if not await _may_give(sender, offered.quote):
-        return NoExchange(
-            offered.network,
-            "another exchange of this wallet was quoted the same notes",
-            "once that one is over, the same command asks for another quote",
-        )
-    try:
-        return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
-    except BillotsError:
-        with await opened(sender) as book, await sender.journal() as journal:
-            if _signed(journal, offered.quote) is None:
-                book.over(offered.quote, changed=False)
-        raise
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(await _turn(sender))
+        if await _is_promised(sender, offered.quote):
+            return NoExchange(
+                offered.network,
+                "another exchange of this wallet was quoted the same notes",
+                "once that one is over, the same command asks for another quote",
+            )
+
+        def signed(transfer: Transfer) -> None:
+            turn.close()
+            if sender.on_signed is not None:
+                sender.on_signed(transfer)
+
+        begun = Exchange(offered.quote, str(offered.host))
+        return await finish(replace(sender, on_signed=signed), circle, begun)
 
 
-async def _may_give(sender: Sender, quote: Quote) -> bool:
-    """Whether nothing else is given for the notes of this quote; it is written down that it will.
+async def _is_promised(sender: Sender, quote: Quote) -> bool:
+    """Whether something was given already for notes of this quote.
 
     A change server that promises the same notes twice would give them once, and owe nothing.
     """
-    now = 0 if sender.now is None else int(sender.now())
-    signs_s = _SIGNS_S + 4 * sender.timeout_s
     with await opened(sender) as book:
         rivals = book.rivals(quote)
-        with await sender.journal() as journal:
-            signed = any(_signed(journal, each.quote) for each in rivals)
-        if signed or any(now < (each.giving_at or 0) + signs_s for each in rivals):
-            return False
-        book.giving(quote, now)
-    return True
+    with await sender.journal() as journal:
+        return any(_signed(journal, each.quote) is not None for each in rivals)
 
 
 def _signed(journal: Journal, quote: Quote) -> Transfer | None:
