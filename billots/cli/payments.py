@@ -50,7 +50,7 @@ def pay(
     with_change = change_server is not None and not dry_run
     most = _fee_limit(max_fee) if yes else None
     wallet = settings.wallet(unlock=True)
-    if with_change and (status := _finish_exchanges(settings, wallet)) != OK:
+    if with_change and (status := _finish_exchanges(settings, wallet, change_server)) != OK:
         return status
     found = _pay(settings, wallet, amount, to, ref=ref, dry_run=dry_run)
     if isinstance(found, NotExact) and found.takes is None and with_change:
@@ -78,10 +78,10 @@ def _fee_limit(amount: str | None) -> int:
         raise InputError(f"--max-fee: {error}", "an amount is written 0.05") from error
 
 
-def _finish_exchanges(settings: Settings, wallet: Wallet) -> int:
+def _finish_exchanges(settings: Settings, wallet: Wallet, host: str | None = None) -> int:
     from billots.cli.exchanges import finish_open
 
-    return finish_open(settings, wallet)
+    return finish_open(settings, wallet, host)
 
 
 def _pay(
@@ -114,8 +114,7 @@ def _pay(
 def resume(settings: Settings) -> int:
     """``--resume``."""
     wallet = settings.wallet(unlock=True)
-    if (status := _finish_exchanges(settings, wallet)) != OK:
-        return status
+    status = _finish_exchanges(settings, wallet)
     with ExitStack() as live:
 
         def tell_paid(payments: list[Payment]) -> None:
@@ -124,9 +123,9 @@ def resume(settings: Settings) -> int:
 
         on_answer = live.enter_context(_live(settings, wallet))
         payments = wallet.resume(tell_paid, on_answer)
-    if not payments and not settings.json:
+    if not payments and not settings.json and status == OK:
         line("Nothing to resume: all that --pay signed is final.")
-    return _warn_open(payments)
+    return _warn_open(payments) or status
 
 
 def _tell(settings: Settings, payments: list[Payment]) -> None:
