@@ -199,6 +199,8 @@ class ChangeServer(AsyncWallet):
         entry = self._book.find(params.quote.id)
         if entry is None:
             raise Refusal("unknown_quote", "this server has no such quote in its book")
+        if entry.quote.network != self._chain.id:
+            raise Refusal("wrong_network", f"this is network {self._chain.id} now")
         fault = entry.quote.fault_of(params.transfer)
         if fault is not None:
             raise Refusal("wrong_transfer", f"the transfer does not pay this quote: {fault}")
@@ -316,7 +318,7 @@ class ChangeServer(AsyncWallet):
 
     def _go_on(self, entry: Entry) -> None:
         """What a quote needs that an earlier run has left."""
-        if entry.closed:
+        if entry.closed or entry.quote.network != self._chain.id:
             return
         quote, left = entry.quote, entry.quote.until - self._now()
         if entry.answer is not None:

@@ -71,11 +71,11 @@ def happened(
 
     None if it can't be told: no quorum speaks for one of them, or it has gone on so far that
     nobody knows any more. False as soon as one of them did not move so. `passed_on` are rows that
-    are known to come after it, so that a billot that has gone further was moved by it.
+    are known to come after it, so that a billot that has gone on so far was moved by it.
     """
     said = [
         True
-        if (billot, seq + 1) in passed_on and billot in finals and finals[billot].seq > seq
+        if (billot, seq + 1) in passed_on and billot in finals and finals[billot].seq > seq + 1
         else _did(finals.get(billot), seq, move)
         for billot, seq in move.rows
     ]

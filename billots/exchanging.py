@@ -21,8 +21,8 @@ import msgspec
 
 from billots.change_wire import Redeem, Redeemed
 from billots.circle import Circle
-from billots.delivering import Move, finals_of, happened, look, until_happened
-from billots.errors import BillotsError, JournalError
+from billots.delivering import Move, deliver, finals_of, happened, look, until_happened
+from billots.errors import BillotsError, JournalError, Refused, Unreachable
 from billots.exchange_book import Exchange, ExchangeBook
 from billots.exchange_proof import change_of, given_by, refund_of
 from billots.gathering import Gathering
@@ -227,7 +227,7 @@ async def _until_changed(
     moves = (change_of(quote), refund_of(quote))
     while True:
         left_s = max(_AGAIN_AFTER_S, end - loop.time())
-        problem = await _redeem(sender, circle.network, begun, transfer, left_s)
+        problem, answer = await _redeem(sender, circle.network, begun, transfer, left_s)
         limit_s = 0.0 if problem else min(sender.timeout_s, left_s)
         poll = await until_happened(circle, moves, limit_s, ours)
         outcome = _ended(quote, finals_of(poll), ours)
@@ -237,14 +237,17 @@ async def _until_changed(
             problem = problem or "it says that it has sent the change, and no quorum has it"
             seen = Offered(quote, circle.network, Host.parse(begun.host), 0.0, 0)
             return Exchanged(seen, Outcome.OPEN, transfer, begun.receipts, problem)
+        if answer is not None:  # it is signed, so that whoever has it can send it
+            with contextlib.suppress(Refused, Unreachable):
+                await deliver(circle, sender.keeper.store, answer, to_all=True)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _AGAIN_AFTER_S_MAX)
 
 
 async def _redeem(
     sender: Sender, network: Network, begun: Exchange, transfer: Transfer, limit_s: float
-) -> str | None:
-    """Ask for the change; why there is no answer, in our words, or None if there is one."""
+) -> tuple[str | None, Transfer | None]:
+    """Ask for the change: why there is no answer, in our words, or the transfer that is one."""
     host = Host.parse(begun.host)
     try:
         teller = await Teller.connect(host, network, sender.timeout_s)
@@ -252,11 +255,11 @@ async def _redeem(
             asked = Redeem(begun.quote, transfer)
             redeemed: Redeemed = await teller.call("redeem", asked, Redeemed, limit_s)
     except BillotsError as error:
-        return str(error)
+        return str(error), None
     side = change_of(begun.quote) if redeemed.kind == "change" else refund_of(begun.quote)
     if Move.of(redeemed.transfer) != side or not redeemed.transfer.verify():
-        return f"{host.place} answers with a transfer that is not what it quoted"
-    return None
+        return f"{host.place} answers with a transfer that is not what it quoted", None
+    return None, redeemed.transfer
 
 
 async def _over(

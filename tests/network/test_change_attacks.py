@@ -1,6 +1,7 @@
 """What would lose a customer's notes, keep them for ever, or blame somebody who is honest."""
 
 import asyncio
+import contextlib
 
 import msgspec
 import pytest
@@ -8,16 +9,19 @@ from fake_server import FakeServer
 from servers import TEST, Mesh, run, signed, submit, until
 from till import SMALL, Customer, owner_of, place, till, wallet, with_limits
 
+from billots.change_book import ChangeBook
 from billots.change_listening import ChangeListener
-from billots.change_wire import Drop, Dropped, Offer, Quoted
+from billots.change_wire import NAMES, Drop, Dropped, Offer, Quoted
 from billots.crypto import PrivateKey
-from billots.errors import InputError
+from billots.errors import InputError, Refused
 from billots.exchange_proof import Became, Proof
 from billots.exchanging import Outcome
 from billots.journal import Journal
 from billots.messages import Accepted
+from billots.network import Network
 from billots.quote import Quote
 from billots.quoting import NoExchange
+from billots.transfer import Transfer
 
 
 def playing(tmp_path, play, count=1, timeout_s=60):
@@ -176,6 +180,55 @@ def test_attack_a_first_server_that_passes_nothing_on_keeps_no_change(tmp_path):
                 await until(ask, all)
 
     playing(tmp_path, play, 3)
+
+
+MAIN = Network.shipped("main")
+
+
+def promised_elsewhere(home, key, customer, note):
+    """A book in which change on another network was decided on, and has not left."""
+    with contextlib.closing(ChangeBook.open(key.owner, home / "data")) as book:
+        fresh = PrivateKey.generate()
+        quote = Quote.sign(
+            key,
+            network_id=MAIN.id,
+            customer=customer.owner,
+            pay=fresh.owner,
+            until=2**33,
+            give=[("d-1", 1)],
+            get=[(note, 1)],
+        )
+        entry = book.quoted(quote, "ab" * 32, fresh)
+        paid = Transfer.sign(MAIN, customer, fresh.owner, quote.give)
+        book.paid(entry, paid)
+        book.answer(entry, "change", Transfer.sign(MAIN, key, customer.owner, quote.get))
+    return quote, paid
+
+
+def test_attack_what_was_promised_on_another_network_is_not_given_on_this_one(tmp_path):
+    """The same ids have moved further here: the change of there must not look like given."""
+
+    async def play(mesh):
+        float_key, (moved, *_) = await owner_of(mesh, tmp_path / "float", {"e-": 8})
+        customer, (note,) = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        await moves_to_itself(mesh, float_key, moved, 2, 3, 4)
+        quote, paid = promised_elsewhere(tmp_path, float_key, customer, moved)
+        async with till(tmp_path, mesh) as listener:
+            me = Customer(mesh, listener, customer)
+            with pytest.raises(Refused) as caught:
+                await me.redeem(quote, paid)
+            assert NAMES[caught.value.code] == "wrong_network"
+            here = await me.quote([(note, 2)], [("e-", 2)])
+            assert (await me.redeem(here, await me.give(here))).kind == "change"
+
+            async def ask():
+                return listener.server._book.find(here.id).closed
+
+            await until(ask, bool)
+            there = listener.server._book.find(quote.id)
+            assert (there.given, there.sweep, there.closed) == (False, None, False)
+
+    playing(tmp_path, play)
 
 
 # -- proofs against an honest change server --------------------------------------------------------

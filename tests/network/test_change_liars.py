@@ -146,15 +146,19 @@ def test_attack_an_answer_that_is_not_what_was_quoted(tmp_path):
 
 
 def test_attack_change_that_is_signed_and_never_sent(tmp_path):
+    """Whoever has the signed transfer can send it: the customer does."""
+
     async def unsent(listener, params, true):
         key, quote = listener.server.key, params.quote
         return Redeemed("change", Transfer.sign(TEST, key, quote.customer, quote.get))
 
     async def play(mesh):
-        mine, found, proof = await left_without(tmp_path, mesh, unsent)
-        assert "no quorum has it" in found.problem
-        checked = await mine.check_proof(msgspec.json.encode(proof))
-        assert checked.became is Became.KEPT
+        mine = wallet(tmp_path, mesh, timeout_s=0.4)
+        async with till(tmp_path, mesh, lying(redeem=unsent)) as listener:
+            found = await mine.change("0.35", place(listener), lambda _: True)
+            assert found.outcome is Outcome.CHANGED
+            proof = Proof(found.offered.quote, found.transfer, found.receipts)
+            assert (await mine.check_proof(msgspec.json.encode(proof))).became is Became.CHANGED
 
     playing(tmp_path, play)
 
