@@ -63,6 +63,7 @@ class ChangeWork:
         self._unseen: set[str] = set()
         self._places = asyncio.Semaphore(limits.exchanges_max)
         self._behind = asyncio.Semaphore(limits.exchanges_max)
+        self._looks = asyncio.Semaphore(limits.looks_max)
 
     def ready(self, entry: Entry) -> Redeemed | None:
         """The answer, if there is one and a server has taken it."""
@@ -71,11 +72,27 @@ class ChangeWork:
             return None
         return Redeemed(entry.what, entry.answer)
 
-    def answer(self, entry: Entry) -> asyncio.Task[Redeemed]:
+    def look(self, entry: Entry) -> None:
+        """Answer a quote if it was paid, which nobody says that it was: behind all who wait."""
+        self.answer(entry, self._looks)
+
+    def look_again(self, since: float) -> None:
+        """Look for money that came in late for the newest quotes, of those that ended `since`.
+
+        Who paid and never asked has no proof against us then.
+        """
+        for entry in self.book.newest(self.limits.quotes_max):
+            ended = not self._is_live(entry) and entry.quote.until > since
+            if ended and entry.answer is None and entry.quote.network == self.network.id:
+                self.look(entry)
+
+    def answer(
+        self, entry: Entry, places: asyncio.Semaphore | None = None
+    ) -> asyncio.Task[Redeemed]:
         """The task that answers a quote; there is only ever one for each."""
         task = self._answering.get(entry.quote.id)
         if task is None:
-            task = asyncio.create_task(self._answer(entry))
+            task = asyncio.create_task(self._answer(entry, places or self._places))
             self._answering[entry.quote.id] = task
             task.add_done_callback(lambda done: self._answered(entry, done))
         return task
@@ -104,8 +121,8 @@ class ChangeWork:
         if entry.answer is not None:
             self.settle(entry)
 
-    async def _answer(self, entry: Entry) -> Redeemed:
-        async with self._places, self._circle() as circle:
+    async def _answer(self, entry: Entry, places: asyncio.Semaphore) -> Redeemed:
+        async with places, self._circle() as circle:
             if entry.answer is None:
                 await self._taken(circle, entry)
                 self._decide(entry)  # nothing waits between the look at the float and the write

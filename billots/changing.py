@@ -304,7 +304,7 @@ class ChangeServer(AsyncWallet):
         else:
             loop = asyncio.get_running_loop()
             self._timers[quote.id] = loop.call_later(self.limits.final_s, self._free, entry)
-        self._work.answer(entry)
+        self._work.look(entry)
 
     def _free(self, entry: Entry) -> None:
         self._timers.pop(entry.quote.id, None)
@@ -331,7 +331,7 @@ class ChangeServer(AsyncWallet):
             if entry.paid is not None:
                 self._work.answer(entry)
         elif entry.paid is not None or left > -self.limits.look_back_s:
-            self._work.answer(entry)
+            self._work.look(entry)
 
     async def _refreshing(self) -> None:
         while True:
@@ -340,6 +340,7 @@ class ChangeServer(AsyncWallet):
                 await self.refresh()
             except BillotsError as error:
                 log.warning("the float can't be looked at: %s", error)
+            self._work.look_again(self._now() - self.limits.look_again_s)
 
     def _begin(self, coroutine: Any) -> None:
         task = in_background(coroutine)

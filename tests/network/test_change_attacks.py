@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from billots.change_listening import ChangeListener
 from billots.change_wire import NAMES, Drop, Dropped, Offer, Quoted
 from billots.crypto import PrivateKey
 from billots.errors import InputError, Refused
-from billots.exchange_proof import Became, Proof
+from billots.exchange_proof import Became, Proof, decode_proof
 from billots.exchanging import Outcome
 from billots.journal import Journal
 from billots.messages import Accepted
@@ -260,6 +261,24 @@ def test_attack_who_pays_and_never_asks_for_change_frames_nobody_who_is_shown_th
     playing(tmp_path, play, 2)
 
 
+def test_attack_who_pays_late_and_never_asks_has_his_change_soon_all_the_same(tmp_path):
+    """A change server looks again at what it has quoted lately: nobody has to be asked."""
+
+    async def play(mesh):
+        await owner_of(mesh, tmp_path / "float", SMALL)
+        async with till(tmp_path, mesh, limits=with_limits(refresh_s=0.1)) as listener:
+            proof = decode_proof(await paid_in_secret(tmp_path, mesh, listener))
+
+            async def ask():
+                return listener.server._book.find(proof.quote.id).closed
+
+            await until(ask, bool)
+            checked = await wallet(tmp_path, mesh).check_proof(msgspec.json.encode(proof))
+            assert checked.became is Became.CHANGED
+
+    playing(tmp_path, play)
+
+
 def test_attack_a_proof_shown_to_another_change_server_or_to_nobody_stays_one(tmp_path):
     async def play(mesh):
         await owner_of(mesh, tmp_path / "float", SMALL)
@@ -311,5 +330,37 @@ def test_attack_a_network_of_ipv6_addresses_counts_as_one_for_change_as_well(tmp
             me.at = f"[::1]:{listener.port}"
             await me.quote([(note, 2)], [("e-", 2)])
             assert [*listener.server._tokens._used] == ["::/64"], "and not ::1"
+
+    playing(tmp_path, play)
+
+
+def test_attack_old_quotes_without_end_do_not_keep_customers_waiting_after_a_start(tmp_path):
+    """Each that nobody paid is looked at once more: behind those whose customers are there."""
+
+    async def play(mesh):
+        float_key, _ = await owner_of(mesh, tmp_path / "float", SMALL)
+        customer, (note,) = await owner_of(mesh, tmp_path / "key", {"d-": 1})
+        fresh, ended = PrivateKey.generate(), int(time.time()) - 100
+        with contextlib.closing(ChangeBook.open(float_key.owner, tmp_path / "data")) as book:
+            for number in range(500):
+                quote = Quote.sign(
+                    float_key,
+                    network_id=TEST.id,
+                    customer=customer.owner,
+                    pay=fresh.owner,
+                    until=ended,
+                    give=[("d-2000", 1 + number)],
+                    get=[("e-2000", 1)],
+                )
+                book.quoted(quote, f"{number:064x}", fresh)
+        limits = with_limits(exchanges_max=1)
+        async with till(tmp_path, mesh, limits=limits) as listener:
+            me = Customer(mesh, listener, customer)
+            quote = await me.quote([(note, 2)], [("e-", 2)])
+            transfer = await me.give(quote)
+            waiting = len(listener.server._work._answering)
+            assert (await me.redeem(quote, transfer)).kind == "change"
+            assert waiting > 100
+            assert len(listener.server._work._answering) > waiting - 100
 
     playing(tmp_path, play)
