@@ -212,12 +212,19 @@ class AsyncWallet(ExchangeVerbs):
         tell: Callable[[list[Payment]], None] = lambda _: None,
         on_answer: Callable[[Answer], None] | None = None,
     ) -> list[Payment]:
-        """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`."""
+        """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`.
+
+        A refusal of one is raised once the others are finished and told of.
+        """
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
-            payments = await resume(sender, circle, on_answer)
+            payments, refusal = await resume(sender, circle, on_answer)
+        if refusal is not None and not payments:
+            raise refusal
         tell(payments)
         await done_with(sender, payments)
+        if refusal is not None:
+            raise refusal
         return payments
 
     def watch(

@@ -205,6 +205,24 @@ def test_attack_what_somebody_else_passed_on_was_not_paid(tmp_path):
     playing(tmp_path, play)
 
 
+def test_attack_a_payment_that_another_wallet_has_spoiled_keeps_no_other_from_its_payee(tmp_path):
+    async def play(mesh):
+        mine, told = wallet(tmp_path, mesh), []
+        with Journal.open(USER1.owner, tmp_path / "data") as journal:
+            journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000)
+            journal.sign(signed(USER1, USER2, ("b-1", 1)), pays=50_000)
+        await submit(mesh.hosts[0], signed(USER1, USER3, ("a-1", 1)))
+        await mesh.settled("a-1", 1, USER3.owner)
+        with pytest.raises(Refused):
+            await mine.resume(told.append)
+        ((paid,),) = told
+        assert (paid.mils, paid.is_final) == (50_000, True)
+        assert len(journalled(tmp_path)[1]) == 1
+        assert (await mine.check_owner("b-1")).owner == USER2.owner
+
+    playing(tmp_path, play)
+
+
 @pytest.mark.slow
 def test_attack_killed_at_every_step_it_pays_once_and_signs_one_transfer(tmp_path, monkeypatch):
     async def play(mesh):
