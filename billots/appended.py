@@ -44,6 +44,9 @@ class Appended(Generic[Line]):
         try:
             with naming(path, "lock"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.close(descriptor)  # who had the lock has put another file in its place
+                return None
             return cls(path, descriptor, _load(path, descriptor, head, decoder))
         except BaseException as error:
             os.close(descriptor)

@@ -214,16 +214,17 @@ class AsyncWallet(ExchangeVerbs):
     ) -> list[Payment]:
         """Finish what `pay` signed and isn't done with; `tell` as there. Raises as `transfer`.
 
-        What servers refuse is raised once all others are finished and told.
+        A refusal of one is raised once the others are finished and told of.
         """
         sender = self._sender(None)
         async with self._circle(self._near, self.quorum, self.server) as circle:
-            payments, refused = await resume(sender, circle, on_answer)
-        if payments or refused is None:
-            tell(payments)
-            await done_with(sender, payments)
-        if refused is not None:
-            raise refused
+            payments, refusal = await resume(sender, circle, on_answer)
+        if refusal is not None and not payments:
+            raise refusal
+        tell(payments)
+        await done_with(sender, payments)
+        if refusal is not None:
+            raise refusal
         return payments
 
     def watch(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -155,6 +156,10 @@ class ChangeBook:
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
+
+    def newest(self, count: int) -> list[Entry]:
+        """So many of the last ones."""
+        return list(islice(reversed(self._entries.values()), count))
 
     def find(self, quote_id: str) -> Entry | None:
         """The quote with this id."""

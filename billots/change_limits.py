@@ -33,9 +33,13 @@ class ChangeLimits:
     """How long an answer may take; the work goes on without it."""
     exchanges_max: int = 16
     """Exchanges that are worked on at one time; the others wait."""
+    looks_max: int = 4
+    """Unpaid quotes that have ended, looked at at one time for money that came in."""
     again_s_max: float = 60.0
     """What can't be done now is tried again, after pauses that double up to this."""
     refresh_s: float = 60.0
     """How often the float is looked at for what was put in or taken out by hand."""
+    look_again_s: float = 3600.0
+    """The newest quotes that ended no longer ago are looked at each time the float is."""
     look_back_s: int = 7 * 86_400
     """Unpaid quotes so old are still looked at, at a start, for money that came in."""

@@ -13,6 +13,7 @@ from billots.change_wire import CODES, Drop, NoParams, Redeem, Refusal, decode_p
 from billots.change_work import log
 from billots.changing import ChangeServer
 from billots.connection import FrameProtocol
+from billots.host import group_of
 from billots.jsonrpc import (
     INVALID_REQUEST,
     Malformed,
@@ -137,7 +138,7 @@ class ChangeWire(FrameProtocol):
         """Take it, or hang up on one too many (asyncio calls this)."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
+        self.address = group_of(str(peer[0])) if peer else ""
         keep_alive(transport)
         listener, limits = self.listener, self.listener.limits
         full = len(listener.wires) >= limits.connections_max

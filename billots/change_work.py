@@ -60,8 +60,10 @@ class ChangeWork:
         self._settling: dict[str, asyncio.Task[None]] = {}
         self._waited: set[str] = set()
         self._left: set[str] = set()
+        self._unseen: set[str] = set()
         self._places = asyncio.Semaphore(limits.exchanges_max)
         self._behind = asyncio.Semaphore(limits.exchanges_max)
+        self._looks = asyncio.Semaphore(limits.looks_max)
 
     def ready(self, entry: Entry) -> Redeemed | None:
         """The answer, if there is one and a server has taken it."""
@@ -70,11 +72,27 @@ class ChangeWork:
             return None
         return Redeemed(entry.what, entry.answer)
 
-    def answer(self, entry: Entry) -> asyncio.Task[Redeemed]:
+    def look(self, entry: Entry) -> None:
+        """Answer a quote if it was paid, which nobody says that it was: behind all who wait."""
+        self.answer(entry, self._looks)
+
+    def look_again(self, since: float) -> None:
+        """Look for money that came in late for the newest quotes, of those that ended `since`.
+
+        Who paid and never asked has no proof against us then.
+        """
+        for entry in self.book.newest(self.limits.quotes_max):
+            ended = not self._is_live(entry) and entry.quote.until > since
+            if ended and entry.answer is None and entry.quote.network == self.network.id:
+                self.look(entry)
+
+    def answer(
+        self, entry: Entry, places: asyncio.Semaphore | None = None
+    ) -> asyncio.Task[Redeemed]:
         """The task that answers a quote; there is only ever one for each."""
         task = self._answering.get(entry.quote.id)
         if task is None:
-            task = asyncio.create_task(self._answer(entry))
+            task = asyncio.create_task(self._answer(entry, places or self._places))
             self._answering[entry.quote.id] = task
             task.add_done_callback(lambda done: self._answered(entry, done))
         return task
@@ -103,8 +121,8 @@ class ChangeWork:
         if entry.answer is not None:
             self.settle(entry)
 
-    async def _answer(self, entry: Entry) -> Redeemed:
-        async with self._places, self._circle() as circle:
+    async def _answer(self, entry: Entry, places: asyncio.Semaphore) -> Redeemed:
+        async with places, self._circle() as circle:
             if entry.answer is None:
                 await self._taken(circle, entry)
                 self._decide(entry)  # nothing waits between the look at the float and the write
@@ -120,7 +138,7 @@ class ChangeWork:
         waits = entry.paid is not None and self._is_live(entry) and quote.id not in self._waited
         if entry.paid is not None and self._is_live(entry):
             try:
-                await deliver(circle, self.sender.keeper.store, entry.paid)
+                await self._deliver(circle, entry, entry.paid)
             except (Refused, Unreachable) as error:
                 log.info("quote %s: %s", quote.id[:16], error)
         # Who shows a transfer that doesn't become final has us wait for it once.
@@ -128,6 +146,7 @@ class ChangeWork:
         finals = finals_of(poll)
         if happened(move, finals) is not True:
             self._waited.add(quote.id)
+            self._unseen.add(quote.id)
             raise Refusal("not_final", "no quorum says yet that the billots were given")
         await Keeper(self.sender.keeper.store, quote.pay).keep(circle, finals, poll)
 
@@ -155,10 +174,11 @@ class ChangeWork:
             try:
                 await self._journal(entry)
             except AlreadySigned:  # by another command with this key: this change never left
-                self._refund(entry)
+                if entry.what == "change":  # another task may have seen it as well
+                    self._refund(entry)
         assert entry.answer is not None
         try:
-            await deliver(circle, self.sender.keeper.store, entry.answer)
+            await self._deliver(circle, entry, entry.answer)
         except Refused:
             move = Move.of(entry.answer)  # the customer may have passed it on by now
             poll = await until_happened(circle, [move], 0.0, move.next_rows)
@@ -193,12 +213,14 @@ class ChangeWork:
             assert entry.answer is not None
             if not await self._final(circle, entry.answer):
                 self._left.discard(entry.quote.id)  # whoever took it may have lied: send it again
+                self._unseen.add(entry.quote.id)
                 return
             self.book.given(entry)
             self.notes.spend(entry.quote.id)
             self._on_given(entry)
         self._left.discard(entry.quote.id)
         if entry.what == "refund":
+            self._unseen.discard(entry.quote.id)
             self.book.closed(entry)
             return
         if entry.sweep is None:
@@ -207,12 +229,20 @@ class ChangeWork:
             self.book.sweep(entry, Transfer.sign(self.network, entry.key, own, rows))
         assert entry.sweep is not None
         try:
-            await deliver(circle, self.sender.keeper.store, entry.sweep)
+            await self._deliver(circle, entry, entry.sweep)
         except Refused as error:  # it may be there already
             log.info("quote %s: %s", entry.quote.id[:16], error)
-        if await self._final(circle, entry.sweep):
-            self.book.closed(entry)
-            self.notes.notes.update(entry.sweep.billots)
+        if not await self._final(circle, entry.sweep):
+            self._unseen.add(entry.quote.id)
+            return
+        self._unseen.discard(entry.quote.id)
+        self.book.closed(entry)
+        self.notes.notes.update(entry.sweep.billots)
+
+    async def _deliver(self, circle: Circle, entry: Entry, transfer: Transfer) -> None:
+        """Send it; to all servers once something of this quote didn't become final in time."""
+        to_all = entry.quote.id in self._unseen
+        await deliver(circle, self.sender.keeper.store, transfer, to_all=to_all)
 
     async def _final(self, circle: Circle, transfer: Transfer) -> bool:
         """Whether a quorum has it, within some time; our own new notes get their receipts."""

@@ -199,6 +199,8 @@ class ChangeServer(AsyncWallet):
         entry = self._book.find(params.quote.id)
         if entry is None:
             raise Refusal("unknown_quote", "this server has no such quote in its book")
+        if entry.quote.network != self._chain.id:
+            raise Refusal("wrong_network", f"this is network {self._chain.id} now")
         fault = entry.quote.fault_of(params.transfer)
         if fault is not None:
             raise Refusal("wrong_transfer", f"the transfer does not pay this quote: {fault}")
@@ -302,7 +304,7 @@ class ChangeServer(AsyncWallet):
         else:
             loop = asyncio.get_running_loop()
             self._timers[quote.id] = loop.call_later(self.limits.final_s, self._free, entry)
-        self._work.answer(entry)
+        self._work.look(entry)
 
     def _free(self, entry: Entry) -> None:
         self._timers.pop(entry.quote.id, None)
@@ -316,7 +318,7 @@ class ChangeServer(AsyncWallet):
 
     def _go_on(self, entry: Entry) -> None:
         """What a quote needs that an earlier run has left."""
-        if entry.closed:
+        if entry.closed or entry.quote.network != self._chain.id:
             return
         quote, left = entry.quote, entry.quote.until - self._now()
         if entry.answer is not None:
@@ -329,7 +331,7 @@ class ChangeServer(AsyncWallet):
             if entry.paid is not None:
                 self._work.answer(entry)
         elif entry.paid is not None or left > -self.limits.look_back_s:
-            self._work.answer(entry)
+            self._work.look(entry)
 
     async def _refreshing(self) -> None:
         while True:
@@ -338,6 +340,7 @@ class ChangeServer(AsyncWallet):
                 await self.refresh()
             except BillotsError as error:
                 log.warning("the float can't be looked at: %s", error)
+            self._work.look_again(self._now() - self.limits.look_again_s)
 
     def _begin(self, coroutine: Any) -> None:
         task = in_background(coroutine)

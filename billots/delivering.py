@@ -19,12 +19,16 @@ _AGAIN_AFTER_S = 0.02
 _AGAIN_AFTER_S_MAX = 1.0
 
 
-async def deliver(circle: Circle, store: KeptReceipts, transfer: Transfer) -> None:
+async def deliver(
+    circle: Circle, store: KeptReceipts, transfer: Transfer, *, to_all: bool = False
+) -> None:
     """Send it to the servers in turn until one takes it; `store` has receipts of what it spends.
 
+    `to_all` is for what was taken before, and has not become final: who took it may have lied.
     Raises Refused, with nothing in it that a server wrote but its name, or Unreachable.
     """
     refused: Refused | None = None
+    taken = False
     for link in circle.everyone:
         try:
             await offer(store, circle, link, transfer)
@@ -34,8 +38,11 @@ async def deliver(circle: Circle, store: KeptReceipts, transfer: Transfer) -> No
         except (Unreachable, ProtocolError, ServerKeyChanged) as error:
             link.fail(error)
         else:
-            return
-    raise refused or Unreachable("no server took the transfer")
+            taken = True
+            if not to_all:
+                return
+    if not taken:
+        raise refused or Unreachable("no server took the transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,11 @@ def happened(
 
     None if it can't be told: no quorum speaks for one of them, or it has gone on so far that
     nobody knows any more. False as soon as one of them did not move so. `passed_on` are rows that
-    are known to come after it, so that a billot that has gone further was moved by it.
+    are known to come after it, so that a billot that has gone on so far was moved by it.
     """
     said = [
         True
-        if (billot, seq + 1) in passed_on and billot in finals and finals[billot].seq > seq
+        if (billot, seq + 1) in passed_on and billot in finals and finals[billot].seq > seq + 1
         else _did(finals.get(billot), seq, move)
         for billot, seq in move.rows
     ]

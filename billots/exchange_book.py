@@ -42,6 +42,7 @@ class _Taken(Struct, frozen=True, tag="taken", tag_field="kind"):
 
 class _Over(Struct, frozen=True, tag="over", tag_field="kind"):
     quote_id: TransferId
+    changed: bool = True
 
 
 _Line = _Quoted | _Taken | _Over
@@ -50,12 +51,16 @@ _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 
 @dataclass(slots=True)
 class Exchange:
-    """A quote, which change server it is of, and receipts of what was given for it."""
+    """A quote, which change server it is of, and receipts of what was given for it.
+
+    `changed` is false once it is over without its change.
+    """
 
     quote: Quote
     host: str
     receipts: tuple[Receipt, ...] = ()
     over: bool = False
+    changed: bool = True
 
 
 @dataclass(slots=True)
@@ -90,6 +95,15 @@ class ExchangeBook:
         file.lines = []
         return book
 
+    @staticmethod
+    def turn(owner: str, directory: str | Path | None = None) -> Appended[_Line] | None:
+        """A lock of its own, closed to give it up, or None while another process has it.
+
+        Who has it signs for a quote: one process at a time. Raises JournalError.
+        """
+        path = user_data_directory(directory) / f"exchanging-{owner[:32]}.jsonl"
+        return Appended[_Line].open(path, msgspec.json.encode(_Head(1, owner)), _decoder)
+
     def close(self) -> None:
         """Give up the lock."""
         self._file.close()
@@ -113,15 +127,30 @@ class ExchangeBook:
         if quote.id not in self._exchanges:
             self._write(_Quoted(quote, host))
 
+    def rivals(self, quote: Quote) -> list[Exchange]:
+        """Others that promise one of the same notes, unless they are over without it.
+
+        One transfer would look like the change of both.
+        """
+        same = (quote.network, quote.server)
+        return [
+            each
+            for each in self._exchanges.values()
+            if each.changed
+            and each.quote.id != quote.id
+            and (each.quote.network, each.quote.server) == same
+            and not set(each.quote.get).isdisjoint(quote.get)
+        ]
+
     def taken(self, quote: Quote, receipts: tuple[Receipt, ...]) -> None:
         """Write down that a quorum has what was given, and its receipts."""
         if not self._exchanges[quote.id].receipts:
             self._write(_Taken(quote.id, receipts))
 
-    def over(self, quote: Quote) -> None:
-        """Write down that the change has come, or what was given has come back, or never left."""
+    def over(self, quote: Quote, *, changed: bool = True) -> None:
+        """Write down that the change has come; or what was given has come back, or never left."""
         if not self._exchanges[quote.id].over:
-            self._write(_Over(quote.id))
+            self._write(_Over(quote.id, changed))
 
     def _write(self, line: _Line) -> None:
         self._file.append(line)
@@ -133,5 +162,6 @@ class ExchangeBook:
                 self._exchanges[quote.id] = Exchange(quote, host)
             case _Taken(quote_id, receipts):
                 self._exchanges[quote_id].receipts = receipts
-            case _Over(quote_id):
+            case _Over(quote_id, changed):
                 self._exchanges[quote_id].over = True
+                self._exchanges[quote_id].changed = changed

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from billots.circle import Circle
-from billots.delivering import Move, finals_of, happened, look
+from billots.delivering import Move, finals_of, happened, look, until_happened
 from billots.errors import InputError, WrongNetwork
 from billots.exchange_book import Receipts
 from billots.holding import Holding
@@ -52,8 +52,9 @@ class ProofCheck:
     """What a proof says: nothing if there is a `fault`.
 
     `taken` are the rows of the transfer that receipts in it prove to who trusts this list.
-    `keyless` says why receipts count for nothing here, if they don't. `became` is None if nobody
-    was asked.
+    `keyless` says why receipts count for nothing here, if they don't. `shown` is what came of
+    showing it to the change server, in our words, None if that was not tried. `became` is None if
+    nobody was asked.
     """
 
     proof: Proof
@@ -61,7 +62,14 @@ class ProofCheck:
     fault: str | None = None
     taken: tuple[Row, ...] = ()
     keyless: str | None = None
+    shown: str | None = None
     became: Became | None = None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether something is owed, as far as was asked: a quote that was never paid owes none."""
+        kept = self.is_taken if self.became is None else self.became is Became.KEPT
+        return self.fault is None and kept
 
     @property
     def is_taken(self) -> bool:
@@ -129,7 +137,9 @@ async def ask_what_became(checked: ProofCheck, circle: Circle, limit_s: float) -
     """The same, and what a quorum of these servers says now; raises Unreachable."""
     quote = checked.proof.quote
     poll = await look(circle, [b for b, _ in (*quote.give, *quote.get)], limit_s)
-    circle.require_one()
+    if checked.shown is not None and became(quote, finals_of(poll)) is Became.KEPT:
+        ends = (change_of(quote), refund_of(quote))
+        poll = await until_happened(circle, ends, limit_s)
     return replace(checked, became=became(quote, finals_of(poll), taken=checked.is_taken))
 
 

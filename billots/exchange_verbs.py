@@ -101,13 +101,17 @@ class ExchangeVerbs(WalletSettings):
             begun = await unfinished(sender, circle)
             return [await finish(sender, circle, each) for each in begun]
 
-    async def check_proof(self, data: bytes, *, offline: bool = False) -> ProofCheck:
+    async def check_proof(
+        self, data: bytes, *, offline: bool = False, change_server: Host | str | None = None
+    ) -> ProofCheck:
         """What the proof of a customer without change says, and what became of it since.
 
-        `offline` opens no connection. Raises InputError for what is no proof, WrongNetwork,
-        JournalError; Unreachable if no server answers.
+        `change_server` is shown it first: who paid and never asked for change has as good a proof
+        as who got none. `offline` opens no connection. Raises InputError for what is no proof,
+        WrongNetwork, JournalError; Unreachable if no server answers.
         """
         from billots.exchange_proof import ask_what_became, check_proof, decode_proof
+        from billots.showing import show
 
         known = KnownServers(self._data_dir)
         checked = check_proof(
@@ -120,5 +124,7 @@ class ExchangeVerbs(WalletSettings):
         if offline or checked.fault is not None:
             return checked
         self.network = checked.network
+        if change_server is not None:
+            checked = await show(checked, Host.parse(str(change_server)), self.timeout_s)
         async with self._circle(self.trusted, self.quorum) as circle:
             return await ask_what_became(checked, circle, self.timeout_s)

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from billots.change_wire import Redeem, Redeemed
 from billots.circle import Circle
-from billots.delivering import Move, finals_of, happened, look, until_happened
-from billots.errors import BillotsError, InputError, JournalError
+from billots.delivering import Move, deliver, finals_of, happened, look, until_happened
+from billots.errors import BillotsError, JournalError, Refused, Unreachable
 from billots.exchange_book import Exchange, ExchangeBook
 from billots.exchange_proof import change_of, given_by, refund_of
 from billots.gathering import Gathering
 from billots.holding import Holding
 from billots.host import Host
+from billots.journal import Journal
 from billots.network import Network
 from billots.poll import Poll
 from billots.quote import Quote
@@ -40,6 +44,8 @@ _LOCKED_AGAIN_S = 0.02
 DROPPED_MAX = 3
 _MARGIN_S = 1.0
 """A quote that ends so soon is not paid any more."""
+
+Lock = TypeVar("Lock")
 
 
 class Outcome(StrEnum):
@@ -68,12 +74,23 @@ class Exchanged:
 
 async def opened(sender: Sender) -> ExchangeBook:
     """The wallet's exchanges, locked; another process has them only for a moment."""
+    return await _locked(sender, ExchangeBook.open, sender.timeout_s)
+
+
+async def _turn(sender: Sender) -> AbstractContextManager[object]:
+    """A lock for who signs for a quote; another process has it while it asks the servers."""
+    return await _locked(sender, ExchangeBook.turn, 4 * sender.timeout_s)
+
+
+async def _locked(
+    sender: Sender, take: Callable[[str, Path | None], Lock | None], limit_s: float
+) -> Lock:
     loop = asyncio.get_running_loop()
-    end = loop.time() + sender.timeout_s
+    end = loop.time() + limit_s
     while True:
-        book = ExchangeBook.open(sender.key.owner, sender.data_dir)
-        if book is not None:
-            return book
+        found = take(sender.key.owner, sender.data_dir)
+        if found is not None:
+            return found
         if loop.time() > end:
             raise JournalError(
                 "another process keeps the exchanges of this key locked",
@@ -94,7 +111,40 @@ async def exchange(sender: Sender, circle: Circle, offered: Offered) -> Exchange
         return NoExchange(
             offered.network, "the quote has ended", "the same command asks for another"
         )
-    return await finish(sender, circle, Exchange(offered.quote, str(offered.host)))
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(await _turn(sender))
+        if await _is_promised(sender, offered.quote):
+            return NoExchange(
+                offered.network,
+                "another exchange of this wallet was quoted the same notes",
+                "once that one is over, the same command asks for another quote",
+            )
+
+        def signed(transfer: Transfer) -> None:
+            turn.close()
+            if sender.on_signed is not None:
+                sender.on_signed(transfer)
+
+        begun = Exchange(offered.quote, str(offered.host))
+        return await finish(replace(sender, on_signed=signed), circle, begun)
+
+
+async def _is_promised(sender: Sender, quote: Quote) -> bool:
+    """Whether something was given already for notes of this quote.
+
+    A change server that promises the same notes twice would give them once, and owe nothing.
+    """
+    with await opened(sender) as book:
+        rivals = book.rivals(quote)
+    with await sender.journal() as journal:
+        return any(_signed(journal, each.quote) is not None for each in rivals)
+
+
+def _signed(journal: Journal, quote: Quote) -> Transfer | None:
+    """The transfer that pays a quote, if it is signed."""
+    entries = journal.find(quote.network, quote.give)
+    signed = (e.transfer for e in entries if e.transfer.to == quote.pay)
+    return next((t for t in signed if t.billots == quote.give), None)
 
 
 async def decline(offered: Offered, timeout_s: float) -> Exchanged:
@@ -122,13 +172,7 @@ async def unfinished(sender: Sender, circle: Circle) -> list[Exchange]:
     with await opened(sender) as book:
         found = book.open_ones(circle.network.id)
     with await sender.journal() as journal:
-        signed = {
-            (entry.transfer.to, row)
-            for quote in (each.quote for each in found)
-            for entry in journal.find(circle.network.id, quote.give)
-            for row in entry.transfer.billots
-        }
-    return [e for e in found if {(e.quote.pay, row) for row in e.quote.give} <= signed]
+        return [each for each in found if _signed(journal, each.quote) is not None]
 
 
 async def finish(sender: Sender, circle: Circle, begun: Exchange) -> Exchanged:
@@ -136,21 +180,19 @@ async def finish(sender: Sender, circle: Circle, begun: Exchange) -> Exchanged:
     quote, given = begun.quote, given_by(begun.quote)
     with await sender.journal() as journal:
         ours = journal.rows(circle.network.id)
-        entries = journal.find(circle.network.id, quote.give)
-    signed = (e.transfer for e in entries if e.transfer.to == quote.pay)
-    transfer = next((t for t in signed if t.billots == quote.give), None)
+        transfer = _signed(journal, quote)
     poll = await look(circle, [b for b, _ in (*quote.give, *quote.get)], sender.timeout_s)
     finals = finals_of(poll)
-    outcome = _ended(quote, finals, ours)
-    if outcome is None and _is_lost(given, finals):
+    unsigned = transfer is None  # then nothing can have come of it
+    outcome = None if unsigned else _ended(quote, finals, ours)
+    if outcome is None and _is_lost(given, finals, unsigned=unsigned):
         outcome = Outcome.NOT_GIVEN
     if outcome is not None:
         return await _over(sender, circle, begun, (outcome, transfer), poll)
     if transfer is None or not happened(given, finals, given.next_rows):
-        sent = await send(sender, circle, [billot for billot, _ in quote.give], quote.pay)
+        billots = [billot for billot, _ in quote.give]
+        sent = await send(sender, circle, billots, quote.pay, only=quote.give)
         transfer = sent.transfer
-        if transfer.billots != quote.give:
-            raise InputError("the billots have moved since they were quoted")
     if not begun.receipts:
         begun = await _keep_receipts(sender, circle, begun, transfer)
     return await _until_changed(sender, circle, begun, transfer, ours)
@@ -185,7 +227,7 @@ async def _until_changed(
     moves = (change_of(quote), refund_of(quote))
     while True:
         left_s = max(_AGAIN_AFTER_S, end - loop.time())
-        problem = await _redeem(sender, circle.network, begun, transfer, left_s)
+        problem, answer = await _redeem(sender, circle.network, begun, transfer, left_s)
         limit_s = 0.0 if problem else min(sender.timeout_s, left_s)
         poll = await until_happened(circle, moves, limit_s, ours)
         outcome = _ended(quote, finals_of(poll), ours)
@@ -195,14 +237,17 @@ async def _until_changed(
             problem = problem or "it says that it has sent the change, and no quorum has it"
             seen = Offered(quote, circle.network, Host.parse(begun.host), 0.0, 0)
             return Exchanged(seen, Outcome.OPEN, transfer, begun.receipts, problem)
+        if answer is not None:  # it is signed, so that whoever has it can send it
+            with contextlib.suppress(Refused, Unreachable):
+                await deliver(circle, sender.keeper.store, answer, to_all=True)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _AGAIN_AFTER_S_MAX)
 
 
 async def _redeem(
     sender: Sender, network: Network, begun: Exchange, transfer: Transfer, limit_s: float
-) -> str | None:
-    """Ask for the change; why there is no answer, in our words, or None if there is one."""
+) -> tuple[str | None, Transfer | None]:
+    """Ask for the change: why there is no answer, in our words, or the transfer that is one."""
     host = Host.parse(begun.host)
     try:
         teller = await Teller.connect(host, network, sender.timeout_s)
@@ -210,11 +255,11 @@ async def _redeem(
             asked = Redeem(begun.quote, transfer)
             redeemed: Redeemed = await teller.call("redeem", asked, Redeemed, limit_s)
     except BillotsError as error:
-        return str(error)
+        return str(error), None
     side = change_of(begun.quote) if redeemed.kind == "change" else refund_of(begun.quote)
     if Move.of(redeemed.transfer) != side or not redeemed.transfer.verify():
-        return f"{host.place} answers with a transfer that is not what it quoted"
-    return None
+        return f"{host.place} answers with a transfer that is not what it quoted", None
+    return None, redeemed.transfer
 
 
 async def _over(
@@ -228,7 +273,7 @@ async def _over(
     outcome, transfer = found
     await sender.keeper.keep(circle, finals_of(poll), poll)
     with await opened(sender) as book:
-        book.over(begun.quote)
+        book.over(begun.quote, changed=outcome is Outcome.CHANGED)
     seen = Offered(begun.quote, circle.network, Host.parse(begun.host), 0.0, 0)
     return Exchanged(seen, outcome, transfer, begun.receipts)
 
@@ -240,7 +285,11 @@ def _ended(quote: Quote, finals: Mapping[str, Holding], ours: Collection[Row]) -
     return Outcome.REFUNDED if happened(refund_of(quote), finals, ours) else None
 
 
-def _is_lost(given: Move, finals: Mapping[str, Holding]) -> bool:
-    """Whether a quorum has another transfer of what was to be given: another wallet's."""
+def _is_lost(given: Move, finals: Mapping[str, Holding], *, unsigned: bool) -> bool:
+    """Whether a quorum has another transfer of what was to be given: another wallet's.
+
+    What this wallet has not signed, and has moved all the same, was moved by another one.
+    """
     late = tuple(row for row in given.rows if row[0] in finals and finals[row[0]].seq >= row[1])
-    return happened(Move(late, given.sender, given.to), finals) is False
+    did = happened(Move(late, given.sender, given.to), finals)
+    return did is False or (unsigned and did is None)

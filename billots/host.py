@@ -66,6 +66,18 @@ def is_loopback(address: str) -> bool:
     return (mapped or ip).is_loopback
 
 
+def group_of(address: str) -> str:
+    """What counts as one address: of IPv6 a /64, for whoever has one of it has all of it.
+
+    >>> group_of("2001:db8::17"), group_of("192.0.2.17"), group_of("::ffff:192.0.2.17")
+    ('2001:db8::/64', '192.0.2.17', '192.0.2.17')
+    """
+    if ":" not in address:
+        return address
+    found = ipaddress.IPv6Address(address.partition("%")[0])
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
+
+
 def parse_hosts(text: str | Iterable[str]) -> list[Host]:
     """A list of hosts: words or commas between them, port ranges ``h:7333-7349`` in them.
 

@@ -239,7 +239,7 @@ async def carry_out(
         nonlocal done, final
         for part in parts:
             try:
-                stands = await _part(sender, circle, order, part)
+                stands = await _part(sender, circle, order, part, again=resumed)
             except Refused as refused:
                 if refused.name not in _GONE:
                     raise
@@ -262,8 +262,13 @@ async def carry_out(
     return Issue(circle.network, order, final, loop.time() - begun, resumed)
 
 
-async def _part(sender: Sender, circle: Circle, order: Order, part: Sequence[str]) -> bool:
-    """See one transfer of an order through; whether it is final. Looks first, then signs."""
+async def _part(
+    sender: Sender, circle: Circle, order: Order, part: Sequence[str], *, again: bool
+) -> bool:
+    """See one transfer of an order through; whether it is final. Looks first, then signs.
+
+    `again`: it may have been sent before.
+    """
     loop = asyncio.get_running_loop()
     poll = Poll(circle, part, proof=False)
     await poll.run(sender.timeout_s)
@@ -276,6 +281,6 @@ async def _part(sender: Sender, circle: Circle, order: Order, part: Sequence[str
             raise refusal("not_owner", billot, others[0], sender.command)
     transfer = Transfer.sign(circle.network, sender.key, order.to, [(b, 1) for b in part])
     begun = loop.time()
-    await submit(sender, circle, Signed(transfer, noted=False))
+    await submit(sender, circle, Signed(transfer, resent=again, noted=False))
     mils = circle.network.total_mils(part)
     return (await until_final(sender, circle, Paid(transfer, mils, begun))).is_final

@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from billots.circle import Circle
-from billots.errors import InputError, Refused, Unreachable, WrongNetwork
+from billots.errors import (
+    AlreadySigned,
+    BillotsError,
+    InputError,
+    Refused,
+    Unreachable,
+    WrongNetwork,
+)
 from billots.holding import Holding
 from billots.journal_lines import Entry
 from billots.listing import allocated_runs, ask_all, list_billots, within
@@ -184,19 +191,20 @@ async def done_with(sender: Sender, payments: Iterable[Payment]) -> None:
 
 async def resume(
     sender: Sender, circle: Circle, on_answer: OnAnswer | None = None
-) -> tuple[list[Payment], Refused | None]:
-    """Finish all that was signed and isn't final, the oldest first. Raises as `pay` does.
+) -> tuple[list[Payment], BillotsError | None]:
+    """Finish all that was signed and isn't final, the oldest first; and the first refusal, if any.
 
-    One that servers refuse doesn't keep the others: its refusal, the first, is returned.
+    One that can't be paid any more, because another wallet of this key spent its billots, must not
+    keep the others from their payees. Raises as `pay` does, but for refusals.
     """
     payments: list[Payment] = []
-    refused: Refused | None = None
+    first: BillotsError | None = None
     for entry in await _unfinished(sender, circle):
         try:
             payments.append(await finish(sender, circle, entry, on_answer))
-        except Refused as error:
-            refused = refused or error
-    return payments, refused
+        except (Refused, AlreadySigned) as error:
+            first = first or error
+    return payments, first
 
 
 async def finish(

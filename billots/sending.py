@@ -34,7 +34,7 @@ from billots.refusals import in_our_words, not_ready, refusal
 from billots.second_signature import already_ordered, already_signed
 from billots.signing import LastOpened, open_journal, row, stored, twin
 from billots.statement import Statement, new_nonce
-from billots.transfer import Transfer
+from billots.transfer import Row, Transfer
 
 _WAITS_S = 2.0
 """A server lets a transfer wait for what it spends: longer than it may, so that it can say why."""
@@ -101,10 +101,18 @@ def check_request(billots: Sequence[str], to: str) -> list[str]:
     return ordered
 
 
-async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) -> Sent:
+async def send(
+    sender: Sender,
+    circle: Circle,
+    billots: Sequence[str],
+    to: str,
+    *,
+    only: Sequence[Row] | None = None,
+) -> Sent:
     """Move `billots` to the owner `to` by way of the circle's server, else of its list in turn.
 
-    Raises what `Wallet.transfer` says.
+    With `only`, nothing but just these rows is signed: InputError if the billots have moved since.
+    Else raises what `Wallet.transfer` says.
     """
     poll = Poll(circle, billots)
     await poll.run(sender.timeout_s)
@@ -121,7 +129,7 @@ async def send(sender: Sender, circle: Circle, billots: Sequence[str], to: str) 
     proven = _proven(sender, poll, finals)
     holdings = {billot: proven.get(billot) or _holding(poll, billot) for billot in billots}
     circle.save_keys()
-    signed = await _sign(sender, circle, holdings, to)
+    signed = await _sign(sender, circle, holdings, to, only)
     if sender.on_signed is not None:
         sender.on_signed(signed.transfer)
     return await submit(sender, circle, signed)
@@ -174,7 +182,13 @@ def _worst(circle: Circle) -> BillotsError:
     return next(iter(changed or errors), Unreachable("no server answered in time"))
 
 
-async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding], to: str) -> Signed:
+async def _sign(
+    sender: Sender,
+    circle: Circle,
+    holdings: Mapping[str, Holding],
+    to: str,
+    only: Sequence[Row] | None,
+) -> Signed:
     """The transfer, on disk: the journal's own if it has it, else a new one."""
     network, key = circle.network, sender.key
     lapsed: list[Transfer] = []
@@ -188,6 +202,8 @@ async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding],
                 row(journal, network.id, billot, holding, to=to, command=sender.command)
                 for billot, holding in holdings.items()
             ]
+            if only is not None and set(rows) != set(only):
+                raise InputError("the billots have moved since they were quoted")
             entries = journal.find(network.id, rows)
             against = [entry for entry in entries if entry.transfer.to != to]
             orders = journal.orders_against(network.id, rows, to)
@@ -214,36 +230,48 @@ async def _sign(sender: Sender, circle: Circle, holdings: Mapping[str, Holding],
 
 
 async def submit(sender: Sender, circle: Circle, signed: Signed) -> Sent:
-    """Send a transfer to the circle's server, and while none can be reached to its list in turn."""
-    busy: Refused | None = None
+    """Send a transfer to the circle's server, and while none can be reached to its list in turn.
+
+    What is sent again goes to all of them: who took it before may have told nobody, and who
+    refused it may have lied.
+    """
+    refused: Refused | None = None
+    sent: Sent | None = None
     for link in dict.fromkeys([*([circle.server] if circle.server else []), *circle.links]):
         if link.problem in _PASSED_OVER:
             continue
         try:
             statement = await offer(sender.keeper.store, circle, link, signed.transfer)
-        except Refused as refused:
+        except Refused as error:
             await _note_answer(sender, circle, link, signed)
-            ours = in_our_words(refused, signed.transfer, sender.command)
-            if ours.name not in _BUSY:
+            ours = in_our_words(error, signed.transfer, sender.command)
+            if ours.name not in _BUSY and not signed.resent:
                 raise ours from None
-            busy = busy or ours
+            if refused is None or refused.name in _BUSY:
+                refused = ours
         except (Unreachable, ProtocolError, ServerKeyChanged) as error:
             link.fail(error)
         else:
             await _note_answer(sender, circle, link, signed)
-            return Sent(
-                signed.transfer,
-                circle.network,
-                link.host,
-                statement,
-                resent=signed.resent,
-                lapsed=signed.lapsed,
-            )
-    if busy is not None:
-        raise busy
-    raise Unreachable(
+            sent = sent or _sent(circle, link, signed, statement)
+            if not signed.resent:
+                break
+    if sent is not None:
+        return sent
+    raise refused or Unreachable(
         "no server took the transfer: it is signed and kept",
         "the same command sends it again",
+    )
+
+
+def _sent(circle: Circle, link: Link, signed: Signed, statement: Statement) -> Sent:
+    return Sent(
+        signed.transfer,
+        circle.network,
+        link.host,
+        statement,
+        resent=signed.resent,
+        lapsed=signed.lapsed,
     )
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
 from billots.errors import StoreDamaged, StoreError, StoreFailed
-from billots.host import is_loopback
+from billots.host import group_of, is_loopback
 from billots.limits import Limits
 from billots.messages import Announce
 from billots.node import Node
@@ -30,18 +29,6 @@ _TURN_BYTES = 64 * 1024
 """Frames handed in, and bytes answered, before it is the next connection's turn."""
 _STRANGER_BYTES = 64 * 1024
 """Bytes that a stranger may leave unread before we stop reading its requests."""
-
-
-def group_of(address: str) -> str:
-    """What counts as one address: of IPv6 a /64, for whoever has one of it has all of it.
-
-    >>> group_of("2001:db8::17"), group_of("192.0.2.17"), group_of("::ffff:192.0.2.17")
-    ('2001:db8::/64', '192.0.2.17', '192.0.2.17')
-    """
-    if ":" not in address:
-        return address
-    found = ipaddress.IPv6Address(address.partition("%")[0])
-    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 class Switchboard:

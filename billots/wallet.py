@@ -127,9 +127,12 @@ class Wallet:
         """See `AsyncWallet.finish_exchanges`."""
         return run_verb(self.awaitable.finish_exchanges())
 
-    def check_proof(self, data: bytes, *, offline: bool = False) -> ProofCheck:
+    def check_proof(
+        self, data: bytes, *, offline: bool = False, change_server: Host | str | None = None
+    ) -> ProofCheck:
         """See `AsyncWallet.check_proof`."""
-        return run_verb(self.awaitable.check_proof(data, offline=offline))
+        checked = self.awaitable.check_proof(data, offline=offline, change_server=change_server)
+        return run_verb(checked)
 
     def request(self, amount: str | int | None = None, ref: str | None = None) -> PaymentRequest:
         """See `AsyncWallet.request`."""

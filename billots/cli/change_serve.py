@@ -30,7 +30,7 @@ _VALID_S_MAX = 3600
 @click.command("serve")
 @click.argument("port", type=click.IntRange(0, 65535))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Listen on this address; :: is all."
+    "--host", default="127.0.0.1", show_default=True, help="Listen on this address; 0.0.0.0 is all."
 )
 @click.option(
     "--fee",

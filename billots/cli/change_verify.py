@@ -27,24 +27,26 @@ _BECAME = {
 @click.command("verify-proof")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--offline", is_flag=True, help="Check the signatures alone, and ask nobody.")
+@click.option(
+    "--change-server", metavar="HOST", help="Show FILE to the change server first, at HOST."
+)
 @settings_options("bchange")
-def command(*, file: Path, offline: bool, **settings: object) -> int:
+def command(*, file: Path, offline: bool, change_server: str | None, **settings: object) -> int:
     """Say what FILE proves, and ask the trusted servers whether change was given since.
 
     FILE is what bwallet --pay --change-server writes if no change comes. Exits with 0 if the proof
     holds and the change is still owed, as far as was asked.
     """
-    from billots.exchange_proof import Became
-
+    if offline and change_server is not None:
+        raise click.UsageError("--offline shows nothing to anybody")
     given = Settings(**settings)  # type: ignore[arg-type]  # click made them what they are
     content = read_paper(file, "not a proof")
-    checked = given.wallet().check_proof(content, offline=offline)
+    checked = given.wallet().check_proof(content, offline=offline, change_server=change_server)
     if given.json:
         document(_fields(checked))
     else:
         _show(checked)
-    owed = checked.became in (None, Became.KEPT)
-    return OK if checked.fault is None and owed else NO
+    return OK if checked.is_owed else NO
 
 
 def _show(checked: ProofCheck) -> None:
@@ -54,7 +56,8 @@ def _show(checked: ProofCheck) -> None:
         return
     give = network.total_mils(billot for billot, _ in proof.quote.give)
     get = network.total_mils(billot for billot, _ in proof.quote.get)
-    line(f"Valid: change server {proof.quote.server} owes {format_mils(get)}")
+    verb = "owes" if checked.is_owed else "promised"
+    line(f"Valid: change server {proof.quote.server} {verb} {format_mils(get)}")
     line(f"network: {network.name} {network.id}")
     line(f"customer: {proof.quote.customer}")
     line(f"it signed: for {_billots(proof, 'give')}, value {format_mils(give)},")
@@ -70,8 +73,15 @@ def _show(checked: ProofCheck) -> None:
         line(
             "whether change was given since, only servers can say: without --offline they are asked"
         )
-    else:
-        line(_BECAME[checked.became.value])
+        return
+    if checked.shown is not None:
+        line(f"the change server was shown it: {checked.shown}")
+    elif checked.is_owed:
+        line(
+            "whether its customer has ever asked for change nobody can prove: --change-server HOST"
+        )
+        line("  shows it to the change server first, and an honest one answers it")
+    line(_BECAME[checked.became.value])
 
 
 def _billots(proof: Proof, side: str) -> str:
@@ -93,5 +103,6 @@ def _fields(checked: ProofCheck) -> dict[str, Any]:
         "get": [billot for billot, _ in quote.get],
         "transfer_id": checked.proof.transfer.id,
         "taken": checked.is_taken,
+        "shown": checked.shown,
         "became": None if checked.became is None else checked.became.value,
     }

@@ -16,6 +16,7 @@ from billots.cli.printing import NO, OK, document, line, name, tell
 from billots.errors import InputError
 from billots.exchange_proof import Proof
 from billots.exchanging import Exchanged, Outcome
+from billots.host import Host
 from billots.network import Network, format_mils
 from billots.quoting import NoExchange, Offered
 
@@ -28,13 +29,21 @@ if TYPE_CHECKING:
 _ASK = "no terminal to ask on: --yes exchanges without asking"
 
 
-def finish_open(settings: Settings, wallet: Wallet) -> int:
-    """Go on with exchanges that were begun; OK if none is open any more."""
+def finish_open(settings: Settings, wallet: Wallet, host: str | None = None) -> int:
+    """Go on with exchanges that were begun; OK if none is open any more.
+
+    What another change server than `host` owes is told, and stops no exchange with this one.
+    Without `host` all are told and none gets a document, for there is one of something else.
+    """
+    status = OK
     for each in wallet.finish_exchanges():
-        status = _tell(settings, each, again=True)
-        if status != OK:
-            return status
-    return OK
+        wanted = host is not None and each.offered.host.place == Host.parse(host).place
+        told = _tell(settings, each, again=True, alone=wanted)
+        if told != OK and (wanted or host is None):
+            status = told
+            if wanted:
+                break
+    return status
 
 
 def exchange(
@@ -88,7 +97,8 @@ def _show(offered: Offered) -> None:
     )
 
 
-def _tell(settings: Settings, found: Exchanged, *, again: bool = False) -> int:
+def _tell(settings: Settings, found: Exchanged, *, again: bool = False, alone: bool = True) -> int:
+    """Say what came of an exchange; `alone`: with nothing else to say, what fails is a document."""
     quote, network = found.offered.quote, found.offered.network
     more = " (begun before)" if again else ""
     says = None if settings.json else line
@@ -108,17 +118,18 @@ def _tell(settings: Settings, found: Exchanged, *, again: bool = False) -> int:
             _say(says, "Nothing was given.")
             return _fail(settings, found, None)
         case Outcome.OPEN:
-            return _left_without(settings, found)
+            return _left_without(settings, found, alone=alone)
 
 
-def _left_without(settings: Settings, found: Exchanged) -> int:
+def _left_without(settings: Settings, found: Exchanged, *, alone: bool) -> int:
     """Say that no change has come, and write down what proves it to anybody."""
     import msgspec
 
     assert found.transfer is not None, "something was given"
     quote = found.offered.quote
     proof = Proof(quote, found.transfer, found.receipts)
-    path = Path(f"quote-{quote.id[:16]}.json")
+    # Receipts may come later: then there is a better proof, and nothing is overwritten.
+    path = Path(f"quote-{quote.id[:16]}{'' if found.receipts else '-unreceipted'}.json")
     if not path.exists():
         write_new(path, msgspec.json.format(msgspec.json.encode(proof), indent=1) + b"\n")
     if not settings.json:
@@ -131,7 +142,7 @@ def _left_without(settings: Settings, found: Exchanged) -> int:
         f"the same command asks it again and gives nothing twice; anybody can run "
         f"bchange verify-proof {name(path)}",
     )
-    return _fail(settings, found, path)
+    return _fail(settings, found, path) if alone else NO
 
 
 def _fail(settings: Settings, found: Exchanged, path: Path | None) -> int:

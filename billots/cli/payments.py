@@ -20,7 +20,7 @@ from billots.cli.actions import (
 )
 from billots.cli.printing import NO, OK, PROGRAM, document, line, show_code, tell
 from billots.cli.program import fail, printable
-from billots.errors import InputError, Refused
+from billots.errors import AlreadySigned, InputError, Refused
 from billots.network import ROWS_MAX, format_mils, parse_mils
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def pay(
     with_change = change_server is not None and not dry_run
     most = _fee_limit(max_fee) if yes else None
     wallet = settings.wallet(unlock=True)
-    if with_change and (status := _finish_exchanges(settings, wallet)) != OK:
+    if with_change and (status := _finish_exchanges(settings, wallet, change_server)) != OK:
         return status
     found = _pay(settings, wallet, amount, to, ref=ref, dry_run=dry_run)
     if isinstance(found, NotExact) and found.takes is None and with_change:
@@ -79,10 +79,10 @@ def _fee_limit(amount: str | None) -> int:
         raise InputError(f"--max-fee: {error}", "an amount is written 0.05") from error
 
 
-def _finish_exchanges(settings: Settings, wallet: Wallet) -> int:
+def _finish_exchanges(settings: Settings, wallet: Wallet, host: str | None = None) -> int:
     from billots.cli.exchanges import finish_open
 
-    return finish_open(settings, wallet)
+    return finish_open(settings, wallet, host)
 
 
 def _pay(
@@ -115,8 +115,7 @@ def _pay(
 def resume(settings: Settings) -> int:
     """``--resume``."""
     wallet = settings.wallet(unlock=True)
-    if (status := _finish_exchanges(settings, wallet)) != OK:
-        return status
+    status = _finish_exchanges(settings, wallet)
     told: list[Payment] = []
     with ExitStack() as live:
 
@@ -128,13 +127,13 @@ def resume(settings: Settings) -> int:
         on_answer = live.enter_context(_live(settings, wallet))
         try:
             payments = wallet.resume(tell_paid, on_answer)
-        except Refused as error:
+        except (Refused, AlreadySigned) as error:
             if not (told and settings.json):
                 raise
             return fail(PROGRAM, str(error), error.hint, NO)  # the one document is out already
-    if not payments and not settings.json:
+    if not payments and not settings.json and status == OK:
         line("Nothing to resume: all that --pay signed is final.")
-    return _warn_open(payments)
+    return _warn_open(payments) or status
 
 
 def _tell(settings: Settings, payments: list[Payment]) -> None:

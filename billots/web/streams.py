@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from billots.host import is_loopback
-from billots.switchboard import group_of
+from billots.host import group_of, is_loopback
 from billots.web.kit import refuse
 
 STREAM_S_MAX = 3600.0

@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Sequence
 
 from billots.errors import InputError
+from billots.host import group_of
 from billots.network import shown
-from billots.switchboard import group_of
 
 NOBODY = "unknown"
 

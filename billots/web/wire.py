@@ -15,8 +15,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from billots.host import is_loopback
-from billots.switchboard import group_of
+from billots.host import group_of, is_loopback
 from billots.web.guard import SECURITY_HEADERS
 
 

@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-from servers import MOCK, USER2, Mesh, Process, free_ports
+from servers import MOCK, TEST, USER1, USER2, Mesh, Process, free_ports
 from test_bwallet import NOBODY, Terminal
 from test_change_liars import keeps, lying
-from till import place, till
+from till import SMALL, owner_of, place, till
+
+from billots.journal import Journal
+from billots.transfer import Transfer
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -247,17 +250,53 @@ def test_left_without_change_there_is_a_proof(tmp_path):
     scenario(play())
 
 
+def test_attack_a_change_server_that_keeps_the_money_stops_no_payment_and_no_other(tmp_path):
+    """What it owes is told each time; --resume and exchanges with others go on."""
+
+    async def play():
+        async with Mesh(tmp_path, 1) as mesh:
+            await mesh.start()
+            bwallet, _ = home(tmp_path, ", ".join(mesh.hosts))
+            (tmp_path / "float").write_bytes((MOCK / "mint").read_bytes())
+            await owner_of(mesh, tmp_path / "honest" / "float", SMALL | {"d-": 12})
+            words = ("--pay", "0.35", USER2.owner, "--yes", "--timeout", "1", "--change-server")
+            async with till(tmp_path, mesh, lying(redeem=keeps)) as liar:
+                out, err, status = await bwallet.type(*words, place(liar))
+                assert "No change: 1 x 20 given" in out
+                with Journal.open(USER1.owner, tmp_path / "data" / "billots") as journal:
+                    signed = Transfer.sign(TEST, USER1, USER2.owner, [("a-1", 1)])
+                    journal.sign(signed, pays=100_000)
+                out, err, status = await bwallet.type("--resume", "--timeout", "1")
+                assert out.startswith("No change: 1 x 20 given, ")
+                assert status == 1
+                assert f"Paid: 100 to {USER2.owner}" in out
+                async with till(tmp_path / "honest", mesh) as honest:
+                    out, err, status = await bwallet.type(*words, place(honest), "--json")
+                    assert status == 0
+                    assert json.loads(out)["payments"][0]["amount"] == "0.35"
+                    assert "the change server owes you what its quote says" in err
+
+    scenario(play())
+
+
 async def read_a_proof(bchange, proof, key, pinned):
     out, err, status = await bchange.type("verify-proof", proof.name, *pinned)
     assert (err, status) == ("", 0)
     assert out.startswith(f"Valid: change server {key} owes 20\n")
     assert "a quorum of your servers signed that the transfer was taken\n" in out
+    assert "--change-server HOST\n" in out
     assert out.endswith(
         "Kept: the servers have neither the change nor what was given as the customer's\n"
     )
     out, err, status = await bchange.type("verify-proof", proof.name, "--offline")
-    assert (err, status) == ("", 0)
+    assert (err, status) == ("", 1), "to who knows no key nothing proves that it was paid"
+    assert out.startswith(f"Valid: change server {key} promised 20\n")
     assert "no receipt here proves to you that the transfer was taken: no key of" in out
+    told = await bchange.type("verify-proof", proof.name, *pinned, "--change-server", "127.0.0.1:1")
+    assert told[2] == 0
+    assert "the change server was shown it: can't reach 127.0.0.1:1" in told[0]
+    told = await bchange.type("verify-proof", proof.name, "--offline", "--change-server", "a:1")
+    assert told[2] == 2
     before = proof.read_bytes()
     altered = proof.with_name("altered.json")
     altered.write_bytes(before.replace(b'"until": ', b'"until": 1', 1))

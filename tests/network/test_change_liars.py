@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +11,8 @@ from till import SMALL, owner_of, place, sorted_ids, till, wallet
 
 from billots.change_listening import ChangeListener
 from billots.change_wire import Info, Offer, Quoted, Redeemed, Refusal
+from billots.cli import exchanges
+from billots.cli.settings import Settings
 from billots.errors import (
     InputError,
     ProtocolError,
@@ -143,15 +146,43 @@ def test_attack_an_answer_that_is_not_what_was_quoted(tmp_path):
 
 
 def test_attack_change_that_is_signed_and_never_sent(tmp_path):
+    """Whoever has the signed transfer can send it: the customer does."""
+
     async def unsent(listener, params, true):
         key, quote = listener.server.key, params.quote
         return Redeemed("change", Transfer.sign(TEST, key, quote.customer, quote.get))
 
     async def play(mesh):
-        mine, found, proof = await left_without(tmp_path, mesh, unsent)
-        assert "no quorum has it" in found.problem
-        checked = await mine.check_proof(msgspec.json.encode(proof))
-        assert checked.became is Became.KEPT
+        mine = wallet(tmp_path, mesh, timeout_s=0.4)
+        async with till(tmp_path, mesh, lying(redeem=unsent)) as listener:
+            found = await mine.change("0.35", place(listener), lambda _: True)
+            assert found.outcome is Outcome.CHANGED
+            proof = Proof(found.offered.quote, found.transfer, found.receipts)
+            assert (await mine.check_proof(msgspec.json.encode(proof))).became is Became.CHANGED
+
+    playing(tmp_path, play)
+
+
+def test_a_proof_gets_its_receipts_when_they_come_later(tmp_path, monkeypatch, capsys):
+    """The first file is written while no quorum has the transfer yet; it is not the last word."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        server=None,
+        keyfile=tmp_path / "key",
+        trusted=None,
+        quorum="safe",
+        network=None,
+        json=False,
+        timeout=1.0,
+    )
+
+    async def play(mesh):
+        _, found, _ = await left_without(tmp_path, mesh)
+        for receipts in ((), found.receipts, ()):
+            exchanges._tell(settings, replace(found, receipts=receipts))
+        first, last = sorted(tmp_path.glob("quote-*.json"), key=lambda path: len(path.name))[::-1]
+        assert decode_proof(first.read_bytes()).receipts == ()
+        assert decode_proof(last.read_bytes()).receipts == found.receipts != ()
 
     playing(tmp_path, play)
 

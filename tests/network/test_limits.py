@@ -27,10 +27,10 @@ from servers import (
 from billots.crypto import PrivateKey
 from billots.errors import Refused
 from billots.holding import Status
+from billots.host import group_of
 from billots.limits import Limits
 from billots.messages import HostList
 from billots.server import Server
-from billots.switchboard import group_of
 from billots.transfer import Transfer
 
 PING = request(1, "ping")

@@ -66,6 +66,18 @@ def test_an_amount_is_issued_with_one_signature_and_final(tmp_path):
     playing(tmp_path, play)
 
 
+def test_attack_a_first_server_that_passes_nothing_on_stops_no_issue(tmp_path):
+    async def play(mesh):
+        async with FakeServer() as liar:
+            mine = mint(tmp_path, [str(liar.host), *mesh.hosts], timeout_s=1.0)
+            assert not (await mine.issue("k-1..k-300", USER2.owner)).is_final
+            (resumed,) = await mine.resume()
+            assert resumed.is_final
+            assert await mine.resume() == []
+
+    playing(tmp_path, play)
+
+
 def test_billots_are_issued_by_name_in_as_few_signatures_as_there_can_be(tmp_path):
     async def play(mesh):
         mine = mint(tmp_path, mesh.hosts)

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from fake_server import FakeServer, Refuse
 from killing import Killed, killed_at
 from servers import MINT, TEST, USER1, USER2, USER3, Mesh, fresh, run, signed, submit
 
@@ -147,6 +148,28 @@ def test_a_payment_that_no_quorum_has_is_not_final_and_is_finished_later(tmp_pat
     playing(tmp_path, play)
 
 
+@pytest.mark.parametrize("how", ["keeps", "refuses"])
+def test_attack_a_first_server_that_passes_nothing_on_stops_no_payment(tmp_path, how):
+    """One of four, asked first: it says yes and tells nobody, or no, whatever it is shown."""
+
+    async def play(mesh):
+        async with FakeServer() as liar:
+            hosts = [str(liar.host), *mesh.hosts]
+            mine = wallet(tmp_path, mesh, trusted=hosts, timeout_s=1.0)
+            if how == "refuses":
+                liar.behaviour["transfer"] = lambda _params, _said: Refuse("not_owner", {})
+                with pytest.raises(Refused):
+                    await mine.pay("120", USER2.owner)
+            else:
+                assert not (await mine.pay("120", USER2.owner)).is_final
+            (paid,) = await mine.resume()
+            assert paid.is_final
+            assert journalled(tmp_path)[0] == [[["a-1", 1], ["c-1", 1]]]
+            assert await mine.resume() == []
+
+    playing(tmp_path, play)
+
+
 def test_what_the_payee_has_spent_by_now_was_paid(tmp_path):
     async def play(mesh):
         mine = wallet(tmp_path, mesh)
@@ -197,6 +220,24 @@ def test_attack_what_somebody_else_passed_on_was_not_paid(tmp_path):
         with pytest.raises(Refused):
             await mine.resume()
         assert not journalled(tmp_path)[1]
+
+    playing(tmp_path, play)
+
+
+def test_attack_a_payment_that_another_wallet_has_spoiled_keeps_no_other_from_its_payee(tmp_path):
+    async def play(mesh):
+        mine, told = wallet(tmp_path, mesh), []
+        with Journal.open(USER1.owner, tmp_path / "data") as journal:
+            journal.sign(signed(USER1, USER2, ("a-1", 1)), pays=100_000)
+            journal.sign(signed(USER1, USER2, ("b-1", 1)), pays=50_000)
+        await submit(mesh.hosts[0], signed(USER1, USER3, ("a-1", 1)))
+        await mesh.settled("a-1", 1, USER3.owner)
+        with pytest.raises(Refused):
+            await mine.resume(told.append)
+        ((paid,),) = told
+        assert (paid.mils, paid.is_final) == (50_000, True)
+        assert len(journalled(tmp_path)[1]) == 1
+        assert (await mine.check_owner("b-1")).owner == USER2.owner
 
     playing(tmp_path, play)
 

@@ -45,11 +45,11 @@ def sorted_ids(ids):
 
 
 @contextlib.asynccontextmanager
-async def till(home, mesh, kind=ChangeListener, *, limits=LIMITS, **settings):
+async def till(home, mesh, kind=ChangeListener, *, limits=LIMITS, host="127.0.0.1", **settings):
     """A change server that listens, with the key and the files in `home`."""
-    more = {"timeout_s": 3.0, "data_dir": home / "data"} | settings
-    server = ChangeServer(keyfile=home / "float", trusted=mesh.hosts, limits=limits, **more)
-    listener = kind(server, "127.0.0.1", 0)
+    more = {"timeout_s": 3.0, "data_dir": home / "data", "trusted": mesh.hosts} | settings
+    server = ChangeServer(keyfile=home / "float", limits=limits, **more)
+    listener = kind(server, host, 0)
     await listener.start()
     try:
         yield listener

@@ -1,5 +1,6 @@
 """The two books: what a crash can leave, what is refused, and steps in an order that can't be."""
 
+import fcntl
 import stat
 
 import pytest
@@ -11,6 +12,7 @@ from billots.exchange_book import ExchangeBook
 from billots.network import Network
 from billots.quote import Quote
 from billots.transfer import Transfer
+from billots.user_data import replace_file
 
 TEST = Network.shipped("test")
 TILL, CUSTOMER, FRESH = (PrivateKey(bytes([number]) * 32) for number in range(1, 4))
@@ -209,6 +211,23 @@ def test_attack_exchanges_without_end_do_not_fill_the_book_for_ever(tmp_path, mo
     again = ChangeBook.open(TILL.owner, tmp_path)
     assert [entry.quote.id for entry in again] == [*kept, quote(9).id]
     again.close()
+
+
+def test_attack_a_book_that_was_shortened_meanwhile_is_not_kept_twice(tmp_path, monkeypatch):
+    """Who opened the old file just before has its lock now, and would write for nobody."""
+    filled(tmp_path).close()
+    path = file_of(tmp_path)
+    lock = fcntl.flock
+
+    def later(descriptor, how):
+        replace_file(path, path.read_bytes())
+        lock(descriptor, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("billots.appended.fcntl.flock", later)
+        with pytest.raises(JournalError, match="locked"):
+            ChangeBook.open(TILL.owner, tmp_path)
+    ChangeBook.open(TILL.owner, tmp_path).close()
 
 
 def test_a_full_file_takes_nothing_more(tmp_path, monkeypatch):

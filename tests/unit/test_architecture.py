@@ -52,8 +52,8 @@ ORDER = {
         "link circle poll evidence trust_check outcomes refusals listing gathering keeping "
         "owner_check presenting signing sending paying issuing proving accepting feed_votes "
         "findings audit sampling announced arrivals watching history wallet_settings delivering "
-        "exchange_proof teller quoting exchanging exchange_verbs async_wallet wallet supply mint "
-        "payouts dispensing"
+        "exchange_proof teller showing quoting exchanging exchange_verbs async_wallet wallet "
+        "supply mint payouts dispensing"
     ),
     "change server": (
         "change_limits change_tokens change_float change_work changing change_listening"
