@@ -171,6 +171,7 @@ async def answered(bwallet, at, answer):
     return ANSI.sub("", said.decode()), await process.wait()
 
 
+@pytest.mark.slow
 def test_a_person_is_asked(terminals):
     bwallet, bchange = terminals
 
@@ -191,6 +192,7 @@ def test_a_person_is_asked(terminals):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_a_fee_is_paid_without_asking_only_up_to_a_limit(terminals):
     bwallet, bchange = terminals
 
@@ -212,6 +214,7 @@ def test_a_fee_is_paid_without_asking_only_up_to_a_limit(terminals):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_left_without_change_there_is_a_proof(tmp_path):
     async def play():
         async with Mesh(tmp_path, 2) as mesh:
@@ -250,6 +253,7 @@ def test_left_without_change_there_is_a_proof(tmp_path):
     scenario(play())
 
 
+@pytest.mark.slow
 def test_attack_a_change_server_that_keeps_the_money_stops_no_payment_and_no_other(tmp_path):
     """What it owes is told each time; --resume and exchanges with others go on."""
 
@@ -321,6 +325,7 @@ async def come_back(tmp_path, bwallet, bchange, port):
     assert await process.wait() == 0
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_command_line(terminals, tmp_path):
     bwallet, bchange = terminals
     (tmp_path / "strange").write_bytes(b"\x1b[2J")
@@ -350,6 +355,7 @@ def test_what_is_wrong_with_a_command_line(terminals, tmp_path):
         assert message in err
 
 
+@pytest.mark.slow
 def test_a_change_server_that_can_not_start(terminals):
     bwallet, bchange = terminals
     (port,) = free_ports(1)

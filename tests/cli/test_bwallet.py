@@ -527,6 +527,7 @@ def test_a_receipt_is_written_and_checked_offline(terminal):
     assert err.startswith("bwallet: error: no key of the trusted servers is known here\nhint: pin")
 
 
+@pytest.mark.slow
 def test_a_receipt_of_a_past_owner_is_given_with_a_warning(terminal):
     async def play():
         async with FakeServer() as one, FakeServer() as two:

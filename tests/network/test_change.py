@@ -16,6 +16,8 @@ from billots.outcomes import NotExact, Payment
 from billots.quoting import NoExchange
 from billots.transfer import Transfer
 
+pytestmark = pytest.mark.slow
+
 
 def playing(tmp_path, play, count=1, timeout_s=60):
     async def whole():

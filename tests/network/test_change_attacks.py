@@ -24,6 +24,8 @@ from billots.quote import Quote
 from billots.quoting import NoExchange
 from billots.transfer import Transfer
 
+pytestmark = pytest.mark.slow
+
 
 def playing(tmp_path, play, count=1, timeout_s=60):
     async def whole():

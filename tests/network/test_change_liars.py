@@ -29,6 +29,8 @@ from billots.network import Network
 from billots.quote import Quote
 from billots.transfer import Transfer
 
+pytestmark = pytest.mark.slow
+
 ESCAPE = "\x1b[2J<script>alert(1)</script>"
 
 

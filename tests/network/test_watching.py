@@ -285,6 +285,7 @@ def test_attack_one_server_of_another_network_does_not_end_the_wait_for_the_othe
 # -- servers that come and go --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_watch_goes_on_when_a_server_is_killed_and_comes_back(tmp_path):
     ports = free_ports(3)
     trusted = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -385,6 +386,7 @@ def test_what_was_paid_while_the_watcher_was_cut_off_from_all_is_told_when_it_is
     run(play())
 
 
+@pytest.mark.slow
 def test_without_a_quorum_it_says_so_once_and_begins_when_there_is_one(tmp_path):
     async def play():
         mesh = Mesh(tmp_path, 3)
@@ -451,6 +453,7 @@ def test_what_another_process_took_and_passed_on_was_received(tmp_path):
     run(play())
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_transfer_that_is_final_later_is_told_of_then(tmp_path):
     async def play():
         async with FakeServer() as server, Watcher(tmp_path, [server.host]) as watcher:

@@ -109,6 +109,7 @@ def test_pictures_are_well_formed():
     assert len([e for e in root.iter() if e.tag.endswith("polyline")]) == 4
 
 
+@pytest.mark.slow
 def test_a_part_as_json():
     done = bench("commands", "--json")
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,8 @@ from servers import (
 
 from billots.owners import with_checksum
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=1>"
 PAGES = ["/", "/disputes", "/search", "/billot/a-1", "/billot/b-1", f"/owner/{EXTRA.owner}"]
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "web"))
@@ -18,6 +19,8 @@ from billots.host import Host
 from billots.network import Network
 from billots.web.explorer import Explorer
 from billots.web.serving import serving
+
+pytestmark = pytest.mark.slow
 
 MARKUP = "<script>window.pwned=1</script><img src=x onerror=alert(1)>\"'"
 
