@@ -128,7 +128,10 @@ async def pages(circle: Circle, link: Link, owner: str) -> Found:
     found = Found(link)
     cursor: str | None = None
     for _ in range(PAGES_MAX):
-        page = await link.call("list", ListBillots(owner, cursor), Listed)
+        asked = ListBillots(owner, cursor)
+        page = await link.call("list", asked, Listed)
+        if len(page.billots) + len(page.unmoved) > asked.limit:
+            raise ProtocolError(f"{link.host.place} sends more of a list than was asked for")
         for billot in page.billots:
             with contextlib.suppress(BillotIdError):
                 circle.network.check(billot.id)

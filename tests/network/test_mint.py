@@ -477,6 +477,20 @@ def test_attack_servers_that_list_nothing_do_not_make_one_ask_for_everything(tmp
     playing(tmp_path, play, 1)
 
 
+def test_attack_a_page_of_a_list_with_more_than_was_asked_for_is_no_list(tmp_path):
+    """A frame has room for thousands of ranges, and a list for thousands of frames."""
+
+    async def play(mesh):
+        async with FakeServer() as liar:
+            runs = [UnmovedRange("k-", n, n) for n in range(1, 1002)]
+            liar.behaviour["list"] = lambda *_: Listed([], runs, "u:k-1")
+            report = await mint(tmp_path, [*mesh.hosts, liar.host]).audit()
+            assert report.is_exact
+            assert len(liar.asked("list")) == 1
+
+    playing(tmp_path, play)
+
+
 def test_what_is_disputed_is_counted_as_such(tmp_path):
     async def play(mesh):
         report = await mint(tmp_path, mesh.hosts).audit()
