@@ -33,7 +33,7 @@ from billots.web.inquiry import (
 from billots.web.kit import Site, application, page, plain, refuse
 from billots.web.metrics import CONTENT_TYPE, Seen, exposition
 from billots.web.streams import Streams
-from billots.web.supply import Supply, count_supply
+from billots.web.supply import Counting
 from billots.web.upstream import Busy, Upstream
 from billots.web.watches import Watches
 
@@ -64,6 +64,7 @@ class Explorer:
     ) -> None:
         self.network = network
         self.upstream = Upstream(own, network)
+        self._counting = Counting(self.upstream)
         self.follower = Follower(own, network)
         self.watches = Watches(self.follower, own)
         self.streams = Streams()
@@ -129,16 +130,9 @@ class Explorer:
             peers=peers,
             latest=list(self.follower.latest),
             disputes=len(self.follower.disputes),
-            supply=await self._supply(),
+            supply=await self._counting.latest(),
             version=__version__,
         )
-
-    async def _supply(self) -> Supply | None:
-        """None if the server has no time for it."""
-        try:
-            return await self.upstream.kept.get("supply", 30.0, lambda: count_supply(self.upstream))
-        except (Busy, BillotsError):
-            return None
 
     async def search(self, request: Request) -> Response:
         """Where an id leads."""

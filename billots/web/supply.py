@@ -8,16 +8,23 @@ end to that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 
+from billots.errors import BillotsError
 from billots.messages import ListBillots, Listed, WhoOwns
 from billots.network import ROWS_MAX, split_billot_id
 from billots.poll import batched
 from billots.statement import Statement
-from billots.web.upstream import Upstream
+from billots.web.upstream import Busy, Upstream
 
-_PAGES_MAX = 30
+_PAGES_MAX = 400
+"""Each has up to 4,096 billots that moved, or 1,000 ranges between them."""
+_SHOWN_AFTER_S = 0.5
+_KEPT_S = 30.0
+_KEPT_TIMES = 10
+"""Between two counts so many times as long as the last one took, that pages cost servers little."""
 _ALLOCATED_MAX = 16 * ROWS_MAX
 _PAUSE_S = 0.02
 """Between pages of a list, so that counting never has a server to itself."""
@@ -66,10 +73,33 @@ class Supply:
         return sum(share.mils * (share.moved or 0) for share in self.shares)
 
 
-async def count_supply(upstream: Upstream) -> Supply:
-    """Ask the own server; raises Busy and BillotsError."""
+class Counting:
+    """The supply as it was last counted, counted again now and then behind what is shown."""
+
+    def __init__(self, upstream: Upstream, shown_after_s: float = _SHOWN_AFTER_S) -> None:
+        self._upstream = upstream
+        self._shown_after_s = shown_after_s
+        self._last: Supply | None = None
+        self._kept_s = _KEPT_S
+
+    async def latest(self) -> Supply | None:
+        """None if it has never been counted yet: that may take some seconds."""
+        with contextlib.suppress(TimeoutError, Busy, BillotsError):
+            async with asyncio.timeout(self._shown_after_s):
+                await self._upstream.kept.get("supply", self._kept_s, self._count)
+        return self._last
+
+    async def _count(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self._last = await count_supply(self._upstream)
+        self._kept_s = max(_KEPT_S, _KEPT_TIMES * (loop.time() - begun))
+
+
+async def count_supply(upstream: Upstream, pages_max: int = _PAGES_MAX) -> Supply:
+    """Ask the own server for at most so many pages; raises Busy and BillotsError."""
     network = upstream.network
-    unmoved, counted = await _issuers_unmoved(upstream)
+    unmoved, counted = await _issuers_unmoved(upstream, pages_max)
     others = [b for b, who in network.allocations.items() if who != network.issuer]
     allocated = Counter(split_billot_id(billot)[0] for billot in others)
     for chunk in batched(others[:_ALLOCATED_MAX], ROWS_MAX):
@@ -86,7 +116,7 @@ async def count_supply(upstream: Upstream) -> Supply:
     return Supply(tuple(shares), all(share.moved is not None for share in shares))
 
 
-async def _issuers_unmoved(upstream: Upstream) -> tuple[Counter[str], set[str]]:
+async def _issuers_unmoved(upstream: Upstream, pages_max: int) -> tuple[Counter[str], set[str]]:
     """How many of each denomination never left the issuer; and for which that is the end of it."""
     network = upstream.network
     unmoved: Counter[str] = Counter()
@@ -94,7 +124,7 @@ async def _issuers_unmoved(upstream: Upstream) -> tuple[Counter[str], set[str]]:
         return unmoved, set(network.denominations)
     first = next(iter(network.denominations))
     cursor: str | None = f"u:{first}1"
-    for _ in range(_PAGES_MAX):
+    for _ in range(pages_max):
         page = await upstream.call("list", ListBillots(network.issuer, cursor), Listed)
         for found in page.unmoved:
             unmoved[found.prefix] += found.last - found.first + 1

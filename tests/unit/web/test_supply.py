@@ -7,7 +7,8 @@ import pytest
 
 from billots.messages import Listed, UnmovedRange
 from billots.network import Network
-from billots.web.supply import Share, count_supply
+from billots.web.supply import Counting, Share, count_supply
+from billots.web.upstream import Kept
 
 OWNER, OTHER = "0" * 128, "1" * 128
 
@@ -39,8 +40,8 @@ class Asked:
         return SimpleNamespace(billots=rows)
 
 
-def counted(asked):
-    supply = asyncio.run(count_supply(asked))
+def counted(asked, **more):
+    supply = asyncio.run(count_supply(asked, **more))
     return supply, {share.prefix: share.moved for share in supply.shares}
 
 
@@ -73,7 +74,7 @@ def test_without_an_issuer_only_what_is_allocated_is_there():
 def test_attack_a_list_that_never_ends_is_given_up():
     endless = (Listed([], [UnmovedRange("b-", 1, 1)], "u:b-2") for _ in iter(int, 1))
     asked = Asked(network(), endless)
-    supply, moved = counted(asked)
+    supply, moved = counted(asked, pages_max=30)
     assert moved == {"a-": 100, "b-": None}  # what comes before the place it got to is known
     assert not supply.complete
     assert asked.calls == 30
@@ -84,3 +85,32 @@ def test_attack_a_list_that_never_ends_is_given_up():
 )
 def test_a_bar_shows_what_little_there_is(moved, permille):
     assert Share("b-", 500, 1000, moved).permille == permille
+
+
+def test_a_count_that_takes_long_goes_on_behind_what_is_shown():
+    class Slow(Asked):
+        def __init__(self, pages):
+            super().__init__(network(), pages)
+            self.kept = Kept()
+            self.gate = asyncio.Event()
+
+        async def call(self, method, params, result):
+            await self.gate.wait()
+            return await super().call(method, params, result)
+
+    async def play():
+        ranges = [UnmovedRange("a-", 2, 100), UnmovedRange("b-", 1, 1000)]
+        upstream = Slow([Listed([], ranges, None)])
+        counting = Counting(upstream, shown_after_s=0.0)
+        assert await counting.latest() is None
+        assert await counting.latest() is None
+        upstream.gate.set()
+        supply = None
+        for _ in range(1000):
+            supply = supply or await counting.latest()
+        assert supply.moved_mils == 1000
+        assert await counting.latest() is supply
+        assert upstream.calls == 1, "once for all who asked meanwhile"
+        await upstream.kept.close()
+
+    asyncio.run(asyncio.wait_for(play(), 20))
