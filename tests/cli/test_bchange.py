@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
-from servers import MOCK, TEST, USER1, USER2, Mesh, Process, free_ports
+from servers import MOCK, TEST, USER1, USER2, Mesh, Process, free_ports, until_waiting
 from test_bwallet import NOBODY, Terminal
 from test_change_liars import keeps, lying
 from till import SMALL, owner_of, place, till
@@ -160,6 +160,7 @@ async def answered(bwallet, at, answer):
         while b"Exchange? [y/N]" not in said:
             said += await asyncio.to_thread(os.read, ours, 4096)
         if answer is None:
+            await until_waiting(process)
             process.send_signal(signal.SIGINT)
         else:
             os.write(ours, answer)

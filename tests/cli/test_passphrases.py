@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 from fake_server import FakeServer
-from servers import USER2
+from servers import USER2, until_waiting
 from test_bwallet import Terminal, scenario
 
 from billots.crypto import PrivateKey
@@ -100,6 +100,7 @@ def test_ctrl_c_at_the_question_makes_no_key(terminal):
     async def play():
         screen = await on_screen(terminal, "--genkeys", "--passphrase")
         await screen.until("New passphrase: ")
+        await until_waiting(screen.process)
         screen.process.send_signal(signal.SIGINT)
         assert await screen.end() == 130
         assert not (terminal.directory / "key").exists()
@@ -116,6 +117,7 @@ def test_ctrl_c_at_a_faucets_question_ends_it(tmp_path):
     async def play():
         screen = await on_screen(terminal, *words)
         await screen.until("Passphrase of purse")
+        await until_waiting(screen.process)
         screen.process.send_signal(signal.SIGINT)
         assert await screen.end() == 130
 

@@ -163,6 +163,23 @@ async def until(ask, holds):
         raise AssertionError(f"still {answer}") from None
 
 
+async def until_waiting(process):
+    """Wait until a process does nothing but wait: who was shown a question is not asked yet.
+
+    Python looks for signals before it begins to read, and one that comes just then is only
+    noticed once something was typed.
+    """
+
+    async def state():
+        return _state(process.pid)
+
+    await until(state, lambda letter: letter == "S")
+
+
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+
+
 async def until_info(address, holds):
     async with await connect(address) as client:
         return await until(lambda: client.call("info", None, Info), holds)
